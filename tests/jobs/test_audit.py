@@ -65,7 +65,8 @@ def test_a_sheet_that_was_filled_in_is_stored_as_it_is(sites, tmp_path):
     assert "Not yet judged" in out
     rows = list(csv.DictReader(io.StringIO(sheet.read_text(encoding="utf-8-sig"))))
     assert {row["site"] for row in rows} == {"demo-02", "demo-07", "demo-10"}
-    assert printed_json("field", "add", sheet, config=sites.config) == {
+    empty = printed_json("field", "add", sheet, config=sites.config)
+    assert empty == {
         "added": 0,
         "already": 0,
         "not_measured": len(rows),
@@ -84,18 +85,15 @@ def test_a_sheet_that_was_filled_in_is_stored_as_it_is(sites, tmp_path):
     assert {row["note"] for row in listed} == {f"audit s, point {k}" for k in range(1, 6)}
 
 
-@pytest.mark.parametrize(
-    ("arguments", "status", "words"),
-    [
-        (["-n", "4", "--seed", "s"], Exit.USAGE, "there are 3 sites, so no more can be drawn"),
-        (["-n", "0", "--seed", "s"], Exit.USAGE, "greater than or equal to 1"),
-        (["-n", "1"], Exit.USAGE, "there is no chain of nights yet"),
-        (["-n", "1", "--seed", " "], Exit.USAGE, "a seed is a text of 1 to 200 characters"),
-        (["-n", "1", "--seed", "two\nlines"], Exit.USAGE, "without line ends"),
-        (["-n", "1", "--seed", "s", "--out", "sheet.csv"], Exit.BAD_DATA, "sheet.csv exists, and may be filled in"),
-        (["-n", "1", "--seed", "s", "--out", "no/sheet.csv"], Exit.BAD_DATA, "there is no folder no"),
-    ],
-)
+@pytest.mark.parametrize(("arguments", "status", "words"), [
+    (["-n", "4", "--seed", "s"], Exit.USAGE, "there are 3 sites, so no more can be drawn"),
+    (["-n", "0", "--seed", "s"], Exit.USAGE, "greater than or equal to 1"),
+    (["-n", "1"], Exit.USAGE, "there is no chain of nights yet"),
+    (["-n", "1", "--seed", " "], Exit.USAGE, "a seed is a text of 1 to 200 characters"),
+    (["-n", "1", "--seed", "two\nlines"], Exit.USAGE, "without line ends"),
+    (["-n", "1", "--seed", "s", "--out", "sheet.csv"], Exit.BAD_DATA, "sheet.csv exists, and may be filled in"),
+    (["-n", "1", "--seed", "s", "--out", "no/sheet.csv"], Exit.BAD_DATA, "there is no folder no"),
+])  # fmt: skip
 def test_an_impossible_sample_or_one_over_another_sheet_is_refused(
     sites, tmp_path, monkeypatch, arguments, status, words
 ):

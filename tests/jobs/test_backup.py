@@ -176,7 +176,7 @@ def test_a_killed_backup_is_never_taken_for_one_and_the_next_one_succeeds(origin
     arguments = ["-c", KILLED, str(original.config), str(tmp_path / "backup")]
     assert forked.run(arguments).returncode == -signal.SIGKILL
     assert [path.name for path in tmp_path.iterdir()] == ["backup.partial"]
-    with pytest.raises(BadData, match="not a complete backup"):
+    with pytest.raises(BadData, match="is not a complete backup"):
         restore(load(original.config), tmp_path / "backup.partial")
     back_up(load(original.config), tmp_path / "backup", config=original.config)
     assert [path.name for path in tmp_path.iterdir()] == ["backup"]

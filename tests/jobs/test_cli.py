@@ -188,18 +188,13 @@ def test_a_registry_without_a_site_exits_with_65(installation, run, content):
     assert content or "sites.geojson" in error
 
 
-@pytest.mark.parametrize(
-    ("source", "message"),
-    [
-        ('kind = "sample"\nsinse = "2020-01-01"', "'since'"),
-        ('kind = "stac"', "needs url"),
-        ('kind = "stac"\nurl = "http://127.0.0.1:9/"', "allow_hosts"),
-        ('kind = "stac"\nurl = "/etc"', "allow_hosts"),
-        ('kind = "earthengine"', "project"),
-        ('kind = "earthengine"\nproject = "p"\nurl = "http://127.0.0.1:9"', "allow_hosts"),
-        ('kind = "earthengine"\nproject = "p"\ncollections = ["S2"]', "S2_SR_HARMONIZED"),
-    ],
-)
+@pytest.mark.parametrize(("source", "message"), [
+    ('kind = "sample"\nsinse = "2020-01-01"', "'since'"), ('kind = "stac"', "needs url"),
+    ('kind = "stac"\nurl = "http://127.0.0.1:9/"', "allow_hosts"), ('kind = "stac"\nurl = "/etc"', "allow_hosts"),
+    ('kind = "earthengine"', "project"),
+    ('kind = "earthengine"\nproject = "p"\nurl = "http://127.0.0.1:9"', "allow_hosts"),
+    ('kind = "earthengine"\nproject = "p"\ncollections = ["S2"]', "S2_SR_HARMONIZED"),
+])  # fmt: skip
 def test_a_source_that_lacks_what_it_needs_exits_with_78_and_says_what(source, message, installation, run):
     installation.config.write_text(f'[registry]\npath = "sites.geojson"\n[source]\n{source}\n')
     status, _, error = run("run")

@@ -658,15 +658,10 @@ def test_sites_without_recipients_and_unknown_channels_are_named(installation, d
     assert "(wechat): demo-02, demo-07, demo-10" in the_broken("recipients")["message"]
 
 
-@pytest.mark.parametrize(
-    ("url", "key", "state"),
-    [
-        ("https://answers.example.org", "k" * 32, "ok"),
-        ("http://answers.example.org/a", "k" * 32, "broken"),
-        ("http://127.0.0.1:8000", "k" * 32, "ok"),
-        ("https://answers.example.org", None, "broken"),
-    ],
-)
+@pytest.mark.parametrize(("url", "key", "state"), [
+    ("https://answers.example.org", "k" * 32, "ok"), ("http://answers.example.org/a", "k" * 32, "broken"),
+    ("http://127.0.0.1:8000", "k" * 32, "ok"), ("https://answers.example.org", None, "broken"),
+])  # fmt: skip
 def test_answers_need_a_key_and_https(installation, doctor, monkeypatch, url, key, state):
     monkeypatch.delenv("REGROWTH_ANSWER_KEY", raising=False)
     if key:

@@ -85,15 +85,11 @@ def test_a_file_that_cannot_be_used_defers_new_sites_and_no_other(installation):
     assert exit_status(night(settings, as_of=date(2018, 9, 30), pages=False)) is Exit.DONE
 
 
-@pytest.mark.parametrize(
-    "geometry",
-    [
-        {"type": "Polygon", "coordinates": [[[25, 46], [25.1, 46.1], [25.1, 46], [25, 46.1], [25, 46]]]},
-        {"type": "Point", "coordinates": [25, 46]},
-        {"type": "Polygon", "coordinates": [[[46000, 46], [46100, 46], [46100, 47], [46000, 46]]]},
-    ],
-    ids=["crosses itself", "a point", "metres"],
-)
+@pytest.mark.parametrize("geometry", [
+    {"type": "Polygon", "coordinates": [[[25, 46], [25.1, 46.1], [25.1, 46], [25, 46.1], [25, 46]]]},
+    {"type": "Point", "coordinates": [25, 46]},
+    {"type": "Polygon", "coordinates": [[[46000, 46], [46100, 46], [46100, 47], [46000, 46]]]},
+], ids=["crosses itself", "a point", "metres"])  # fmt: skip
 def test_an_outline_that_cannot_be_used_is_named_with_its_fix(tmp_path, geometry):
     path = tmp_path / "controls.geojson"
     write_features(path, [{"type": "Feature", "properties": {}, "geometry": geometry}])

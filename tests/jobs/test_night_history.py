@@ -160,17 +160,14 @@ def test_a_site_counts_as_unseen_by_the_days_of_its_growing_season(ledger):
     assert history(ledger, rows=[rows[0], (early, rows[1][1])]).unseen == ()
 
 
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("cannot read '/srv/data/a b.tif'", "cannot read '(path) b.tif'"),
-        ("file:///srv/regrowth/x.json is missing", "(path) is missing"),
-        ("store/loess-1 has 3/4 of its rows", "store/loess-1 has 3/4 of its rows"),
-        ("~/secret/key and ../private/key", "(path) and (path)"),
-        ("https://host.example/v1/search?token=abc: 500", "https://host.example 500"),
-        ("uplift: 1.5 m/s, 2021/08/20", "uplift: 1.5 m/s, 2021/08/20"),
-    ],
-)
+@pytest.mark.parametrize(("text", "shown"), [
+    ("cannot read '/srv/data/a b.tif'", "cannot read '(path) b.tif'"),
+    ("file:///srv/regrowth/x.json is missing", "(path) is missing"),
+    ("store/loess-1 has 3/4 of its rows", "store/loess-1 has 3/4 of its rows"),
+    ("~/secret/key and ../private/key", "(path) and (path)"),
+    ("https://host.example/v1/search?token=abc: 500", "https://host.example 500"),
+    ("uplift: 1.5 m/s, 2021/08/20", "uplift: 1.5 m/s, 2021/08/20"),
+])  # fmt: skip
 def test_reasons_name_no_paths(text, shown):
     assert public(text) == shown
 

@@ -117,16 +117,13 @@ def paths(server):
     return [request.path for request in server.requests]
 
 
-@pytest.mark.parametrize(
-    ("states", "error", "status"),
-    [
-        (["done", "done"], None, Exit.DONE), (["done", "failed"], None, Exit.SOME_FAILED),
-        (["done", "deferred"], None, Exit.SOME_FAILED), (["failed"], None, Exit.ALL_FAILED),
-        (["deferred"], None, Exit.TRY_LATER), ([], BadData("there is no site"), Exit.BAD_DATA),
-        ([], RuntimeError("never seen before"), Exit.BUG), ([], TryLater("the scheduler is down"), Exit.TRY_LATER),
-        ([], BadConfiguration("wrong credentials"), Exit.CONFIGURATION), ([], KeyboardInterrupt(), Exit.STOPPED),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("states", "error", "status"), [
+    (["done", "done"], None, Exit.DONE), (["done", "failed"], None, Exit.SOME_FAILED),
+    (["done", "deferred"], None, Exit.SOME_FAILED), (["failed"], None, Exit.ALL_FAILED),
+    (["deferred"], None, Exit.TRY_LATER), ([], BadData("there is no site"), Exit.BAD_DATA),
+    ([], RuntimeError("never seen before"), Exit.BUG), ([], TryLater("the scheduler is down"), Exit.TRY_LATER),
+    ([], BadConfiguration("wrong credentials"), Exit.CONFIGURATION), ([], KeyboardInterrupt(), Exit.STOPPED),
+])  # fmt: skip
 def test_the_heartbeat_starts_and_ends_with_the_exit_status(beats, configure, run, nights, states, error, status):
     configure(heartbeat(beats))
     nights(states, error)
@@ -276,16 +273,11 @@ def test_a_night_that_could_do_nothing_says_why():
     assert failure(Exit.TRY_LATER, *sites)["error"] == "no answer"
 
 
-@pytest.mark.parametrize(
-    ("manifest", "failed"),
-    [
-        ({"states": ["done"], "messages_waiting": 3}, False),
-        ({"states": ["done", "deferred"]}, False),
-        ({"states": ["done"], "pages_failed": {"s0": "no room"}}, True),
-        ({"states": ["done"], "registry": {"said": ["s9 was refused"], "refused": ["s9"]}}, True),
-    ],
-    ids=["messages wait", "some deferred", "a page", "the registry"],
-)
+@pytest.mark.parametrize(("manifest", "failed"), [
+    ({"states": ["done"], "messages_waiting": 3}, False), ({"states": ["done", "deferred"]}, False),
+    ({"states": ["done"], "pages_failed": {"s0": "no room"}}, True),
+    ({"states": ["done"], "registry": {"said": ["s9 was refused"], "refused": ["s9"]}}, True),
+], ids=["messages wait", "some deferred", "a page", "the registry"])  # fmt: skip
 def test_a_night_with_waiting_messages_or_deferred_sites_has_not_failed(mailbox, run, nights, manifest, failed):
     nights(**manifest)
     assert run()[0] == Exit.SOME_FAILED

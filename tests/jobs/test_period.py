@@ -67,15 +67,10 @@ def test_the_account_of_a_period_is_printed_and_written_as_page_and_table(ledger
     assert (status, "taking hold" in out) == (0, True)
 
 
-@pytest.mark.parametrize(
-    ("days", "why"),
-    [
-        (("--from", "2026-02-02", "--to", "2026-02-01"), "before it begins"),
-        (("--to", "2999-01-01"), "in the future"),
-        (("--from", "2999-01-01"), "before it begins"),
-        (("--out", "x"), "needs --from and --to"),
-    ],
-)
+@pytest.mark.parametrize(("days", "why"), [
+    (("--from", "2026-02-02", "--to", "2026-02-01"), "before it begins"), (("--to", "2999-01-01"), "in the future"),
+    (("--from", "2999-01-01"), "before it begins"), (("--out", "x"), "needs --from and --to"),
+])  # fmt: skip
 def test_an_impossible_period_is_refused_with_the_reason(ledger, config, days, why):
     judge(ledger)
     status, _, error = regrowth("programme", *days, config=config)

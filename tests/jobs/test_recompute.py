@@ -194,20 +194,17 @@ def test_edited_constants_and_what_they_change_are_named(recomputed, again, memb
     assert "verdict: theta is " in out
 
 
-@pytest.mark.parametrize(
-    ("member", "edit", "words"),
-    [
-        ("plan.json", lambda plan: plan.update(calibration=None), "has no constants"),
-        ("plan.json", lambda plan: plan.update(slope_degrees="steep"), "slope_degrees is no number"),
-        ("controls.json", lambda controls: controls["controls"].update(units=[{"id": 1}]), "controls.json"),
-        ("site.json", lambda site: site["properties"].update(id="demo-03"), "demo-03"),
-        ("assessments.json", lambda all_: all_[-1].update(theta="high"), "theta"),
-        ("assessments.json", lambda all_: all_[-1].update(snapshot="elsewhere:3"), "elsewhere"),
-        ("assessments.json", lambda all_: all_[-1].update(left_out={"u": "never"}), "left_out"),
-        ("environment.json", lambda environment: environment.update(format=99), "format 99"),
-        ("controls.geojson", lambda map_: map_.update(features=5), "controls.geojson has no features of control units"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("member", "edit", "words"), [
+    ("plan.json", lambda plan: plan.update(calibration=None), "has no constants"),
+    ("plan.json", lambda plan: plan.update(slope_degrees="steep"), "slope_degrees is no number"),
+    ("controls.json", lambda controls: controls["controls"].update(units=[{"id": 1}]), "controls.json"),
+    ("site.json", lambda site: site["properties"].update(id="demo-03"), "demo-03"),
+    ("assessments.json", lambda all_: all_[-1].update(theta="high"), "theta"),
+    ("assessments.json", lambda all_: all_[-1].update(snapshot="elsewhere:3"), "elsewhere"),
+    ("assessments.json", lambda all_: all_[-1].update(left_out={"u": "never"}), "left_out"),
+    ("environment.json", lambda environment: environment.update(format=99), "format 99"),
+    ("controls.geojson", lambda map_: map_.update(features=5), "controls.geojson has no features of control units"),
+])  # fmt: skip
 def test_members_that_make_no_sense_are_named_without_a_traceback(recomputed, again, members, member, edit, words):
     status, out, err = recomputed(again(**{member.replace(".", "_"): edited_json(members[member], edit)}))
     assert status == Exit.BAD_DATA

@@ -525,19 +525,15 @@ def test_a_replan_is_recorded_with_who_why_and_from_when_and_the_file_may_follow
     assert any("promise 2 about site 's1'" in problem for problem in stored(settings, lambda t: [*problems(t)]))
 
 
-@pytest.mark.parametrize(
-    ("options", "status", "message"),
-    [
-        (("--plan-a", "0.05", "--why", " "), Exit.USAGE, "--why is empty"),
-        ((), Exit.USAGE, "this is the promise that stands"),
-        (("--intervention", "assisted_regeneration"), Exit.USAGE, "this is the promise that stands"),
-        (("--plan-z", "1"), Exit.USAGE, "--plan-z"),
-        (("--plan-a", "7"), Exit.BAD_DATA, "plan_A is '7'"),
-        (("--biome", "moon"), Exit.BAD_DATA, "biome is 'moon', which is unknown"),
-        (("--plan-a", "0.05", "--from", "2999-01-01"), Exit.BAD_DATA, "to today"),
-        (("--plan-a", "0.05", "--from", "2019-05-31"), Exit.BAD_DATA, "must be from 2019-06-01"),
-    ],
-)
+@pytest.mark.parametrize(("options", "status", "message"), [
+    (("--plan-a", "0.05", "--why", " "), Exit.USAGE, "--why is empty"),
+    ((), Exit.USAGE, "this is the promise that stands"),
+    (("--intervention", "assisted_regeneration"), Exit.USAGE, "this is the promise that stands"),
+    (("--plan-z", "1"), Exit.USAGE, "--plan-z"), (("--plan-a", "7"), Exit.BAD_DATA, "plan_A is '7'"),
+    (("--biome", "moon"), Exit.BAD_DATA, "biome is 'moon', which is unknown"),
+    (("--plan-a", "0.05", "--from", "2999-01-01"), Exit.BAD_DATA, "to today"),
+    (("--plan-a", "0.05", "--from", "2019-05-31"), Exit.BAD_DATA, "must be from 2019-06-01"),
+])  # fmt: skip
 def test_a_replan_that_is_wrong_changes_nothing(settings, run, options, status, message):
     run(*NIGHT)
     left, printed = run(*REPLAN, *options)

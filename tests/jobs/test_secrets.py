@@ -51,23 +51,19 @@ def terminal(request):
     return request.param
 
 
-@pytest.mark.parametrize(
-    ("command", "setting", "environment", "message"),
-    [
-        (
-            "status", f'[ledger]\nurl = "postgresql+psycopg://me:{CANARY}@127.0.0.1:port/x"', {},
-            "[ledger] url is not a database URL",
-        ),
-        ("status", f'[ledger]\nurl = "{CANARY}//x"', {}, "[ledger] url is not a database URL"),
-        (
-            "status", "", {"REGROWTH_SOURCE": f'{{"kind": "stac", "url": "https://me:{CANARY}@host/'},
-            "REGROWTH_SOURCE in the environment is not JSON",
-        ),
-        ("status", f'[engine]\nscheduler = "{CANARY}"', {}, "engine.scheduler"),
-        ("run", f'[engine]\nscheduler = "tcp://me:{CANARY}@127.0.0.1"', {}, "is not the address of a dask scheduler"),
-    ],
-    ids=["ledger port", "ledger", "malformed REGROWTH_SOURCE", "scheduler", "scheduler address"],
-)  # fmt: skip
+@pytest.mark.parametrize(("command", "setting", "environment", "message"), [
+    (
+        "status", f'[ledger]\nurl = "postgresql+psycopg://me:{CANARY}@127.0.0.1:port/x"', {},
+        "[ledger] url is not a database URL",
+    ),
+    ("status", f'[ledger]\nurl = "{CANARY}//x"', {}, "[ledger] url is not a database URL"),
+    (
+        "status", "", {"REGROWTH_SOURCE": f'{{"kind": "stac", "url": "https://me:{CANARY}@host/'},
+        "REGROWTH_SOURCE in the environment is not JSON",
+    ),
+    ("status", f'[engine]\nscheduler = "{CANARY}"', {}, "engine.scheduler"),
+    ("run", f'[engine]\nscheduler = "tcp://me:{CANARY}@127.0.0.1"', {}, "is not the address of a dask scheduler"),
+], ids=["ledger port", "ledger", "malformed REGROWTH_SOURCE", "scheduler", "scheduler address"])  # fmt: skip
 def test_a_wrong_setting_exits_with_78_and_a_line_without_its_secret(
     command, setting, environment, message, terminal, tmp_path
 ):
@@ -135,13 +131,14 @@ def test_a_secret_in_the_environment_is_replaced_in_every_event_and_every_record
             log.warning(secret, reported=secret, inside=[{"it": secret}])
             library = logging.getLogger("urllib3.connectionpool")
             patch.setattr(library, "handlers", [logging.StreamHandler(sys.stderr)])
-            patch.setattr(library, "level", logging.DEBUG)
+            library.setLevel(logging.DEBUG)
             library.debug("GET %s", secret)
             try:
                 raise ValueError(secret)
             except ValueError:
                 log.exception("a bug")
                 library.exception("%s failed %r", "it", secret)
+            library.setLevel(logging.NOTSET)
     printed = capsys.readouterr()
     assert printed.err.count("***") >= 12
     assert "Canary" not in printed.out + printed.err
@@ -184,20 +181,17 @@ def test_a_file_of_a_secret_that_is_a_pipe_is_refused_and_not_waited_for(tmp_pat
     assert redacted("nothing secret") == "nothing secret"
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "postgresql+psycopg://me:{}@host:5432/x", "postgresql//me:{}@host", "https://host/a.tif?se=1&sig={}&x=1",
-        "https://host/a.tif?X-Amz-Credential=a&X-Amz-Signature={}",
-        "https://bucket.oss-cn-beijing.example/a.tif?OSSAccessKeyId={}&Expires=1&Signature={}&security-token={}",
-        "https://bucket.cos.example/a.tif?q-sign-algorithm=sha1&q-signature={}&x-cos-security-token={}",
-        "-----BEGIN RSA PRIVATE KEY-----\\nMIIB\\n{}\\n-----END RSA PRIVATE KEY-----\\n",
-        "-----BEGIN PRIVATE KEY-----\n{}\n{}", "https://qyapi.example/cgi-bin/webhook/send?key={}",
-        "https://oapi.example/robot/send?access_token={}", "{{'Authorization': 'Bearer {}'}}",
-        'Authorization: Basic {}"', "send: b'GET / HTTP/1.1\\r\\nauthorization: {}'",
-        '{{"refresh_token": "{}", "client_secret": "{}"}}', "input_value={{'password': '{}'}}",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("text", [
+    "postgresql+psycopg://me:{}@host:5432/x", "postgresql//me:{}@host", "https://host/a.tif?se=1&sig={}&x=1",
+    "https://host/a.tif?X-Amz-Credential=a&X-Amz-Signature={}",
+    "https://bucket.oss-cn-beijing.example/a.tif?OSSAccessKeyId={}&Expires=1&Signature={}&security-token={}",
+    "https://bucket.cos.example/a.tif?q-sign-algorithm=sha1&q-signature={}&x-cos-security-token={}",
+    "-----BEGIN RSA PRIVATE KEY-----\\nMIIB\\n{}\\n-----END RSA PRIVATE KEY-----\\n",
+    "-----BEGIN PRIVATE KEY-----\n{}\n{}", "https://qyapi.example/cgi-bin/webhook/send?key={}",
+    "https://oapi.example/robot/send?access_token={}", "{{'Authorization': 'Bearer {}'}}",
+    'Authorization: Basic {}"', "send: b'GET / HTTP/1.1\\r\\nauthorization: {}'",
+    '{{"refresh_token": "{}", "client_secret": "{}"}}', "input_value={{'password': '{}'}}",
+])  # fmt: skip
 def test_a_secret_is_recognised_by_its_form_though_no_variable_has_it(text):
     message = text.format(*[CANARY] * text.count("{}"))
     assert CANARY in message
@@ -205,16 +199,13 @@ def test_a_secret_is_recognised_by_its_form_though_no_variable_has_it(text):
     assert CANARY not in str(BadData(message))
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "sqlite:////srv/regrowth@home/regrowth.db cannot be used",
-        "https://host/collections/a/items/b@2?limit=10&datetime=2020 gave no answer",
-        "https://host/search?design=bold&assign=2&monkey=1",
-        "unknown key 'ledger.urll'; the nearest known one is 'url'",
-        "put a fresh one into REGROWTH_EE_TOKEN, for instance: gcloud auth print-access-token",
-        "site 'lowood': manager_email nobody@example.org",
-    ],
-)
+@pytest.mark.parametrize("text", [
+    "sqlite:////srv/regrowth@home/regrowth.db cannot be used",
+    "https://host/collections/a/items/b@2?limit=10&datetime=2020 gave no answer",
+    "https://host/search?design=bold&assign=2&monkey=1",
+    "unknown key 'ledger.urll'; the nearest known one is 'url'",
+    "put a fresh one into REGROWTH_EE_TOKEN, for instance: gcloud auth print-access-token",
+    "site 'lowood': manager_email nobody@example.org",
+])  # fmt: skip
 def test_a_message_without_a_secret_stays_as_it_is(text):
     assert redacted(text) == text

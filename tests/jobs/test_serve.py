@@ -180,19 +180,16 @@ def test_the_pages_also_work_under_the_path_of_the_public_address(case):
     assert len(case.answers) == 1
 
 
-@pytest.mark.parametrize(
-    ("fields", "answer", "reason", "note"),
-    [
-        ({"verdict": "confirmed"}, "confirmed", None, None),
-        ({"verdict": "false-alarm", "reason": "snow", "note": ""}, "false-alarm", "snow", None),
-        ({"verdict": "false-alarm", "reason": ""}, "false-alarm", None, None),
-        ({"verdict": "treated", "reason": "grazing", "note": " replanted "}, "treated", None, "replanted"),
-        ({"verdict": "confirmed", "reason": "nonsense"}, "confirmed", None, None),
-        ({"verdict": "treated", "note": "一半\r\n  苗\t干\x00\x1b[31m\u202e"}, "treated", None, "一半\n  苗    干[31m"),
-        ({"verdict": "confirmed", "note": "n" * 2000}, "confirmed", None, "n" * 2000),
-        ({"verdict": "confirmed", "site": "another", "alert": "x/y", "by": "night"}, "confirmed", None, None),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("fields", "answer", "reason", "note"), [
+    ({"verdict": "confirmed"}, "confirmed", None, None),
+    ({"verdict": "false-alarm", "reason": "snow", "note": ""}, "false-alarm", "snow", None),
+    ({"verdict": "false-alarm", "reason": ""}, "false-alarm", None, None),
+    ({"verdict": "treated", "reason": "grazing", "note": " replanted "}, "treated", None, "replanted"),
+    ({"verdict": "confirmed", "reason": "nonsense"}, "confirmed", None, None),
+    ({"verdict": "treated", "note": "一半\r\n  苗\t干\x00\x1b[31m\u202e"}, "treated", None, "一半\n  苗    干[31m"),
+    ({"verdict": "confirmed", "note": "n" * 2000}, "confirmed", None, "n" * 2000),
+    ({"verdict": "confirmed", "site": "another", "alert": "x/y", "by": "night"}, "confirmed", None, None),
+])  # fmt: skip
 def test_an_answer_is_recorded(case, fields, answer, reason, note):
     before = datetime.now(UTC).date()
     assert case.server.post(case.path, fields).status == 200
@@ -220,17 +217,13 @@ def test_an_earlier_answer_is_shown_and_a_newer_one_counts(make_case):
     assert [event["answer"] for event in case.answers] == ["confirmed", "false-alarm"]
 
 
-@pytest.mark.parametrize(
-    ("fields", "problem"),
-    [
-        ({}, "Choose what you found"),
-        ({"verdict": ""}, "Choose what you found"),
-        ({"verdict": "true", "note": "kept & <b>bold</b>"}, "Choose what you found"),
-        ({"verdict": "false-alarm", "reason": "nonsense", "note": "kept"}, "Choose a reason"),
-        ({"verdict": "confirmed", "note": "x" * 2001}, "The note has 2001 characters; at most 2000 fit"),
-        ({"verdict": "confirmed", "photo": "a text"}, "Photo 1 is not a JPEG, PNG or WebP picture"),
-    ],
-)
+@pytest.mark.parametrize(("fields", "problem"), [
+    ({}, "Choose what you found"), ({"verdict": ""}, "Choose what you found"),
+    ({"verdict": "true", "note": "kept & <b>bold</b>"}, "Choose what you found"),
+    ({"verdict": "false-alarm", "reason": "nonsense", "note": "kept"}, "Choose a reason"),
+    ({"verdict": "confirmed", "note": "x" * 2001}, "The note has 2001 characters; at most 2000 fit"),
+    ({"verdict": "confirmed", "photo": "a text"}, "Photo 1 is not a JPEG, PNG or WebP picture"),
+])  # fmt: skip
 def test_a_form_with_a_mistake_comes_back_with_its_text_and_the_link_stays_valid(make_case, fields, problem):
     case = make_case(manager_language="en")
     page = case.server.post(case.path, fields)
@@ -242,22 +235,17 @@ def test_a_form_with_a_mistake_comes_back_with_its_text_and_the_link_stays_valid
     assert case.still_works()
 
 
-@pytest.mark.parametrize(
-    ("kind", "body", "status"),
-    [
-        ("text/plain", b"verdict=confirmed", 400),
-        ("application/json", b'{"verdict": "confirmed"}', 400),
-        ("", b"verdict=confirmed", 400),
-        ("multipart/form-data", b"verdict=confirmed", 400),
-        ("multipart/form-data; boundary=x", b"verdict=confirmed", 400),
-        ("multipart/form-data; boundary=x", b"--x\r\nContent-Disposition: form-data\r\n\r\nv\r\n--x--\r\n", 400),
-        ("multipart/form-data; boundary=" + "x" * 300, b"", 400),
-        ("application/x-www-form-urlencoded", b"&".join(b"f%d=1" % i for i in range(100)), 400),
-        ("application/x-www-form-urlencoded", b"note=" + b"x" * 100_000, 413),
-        ("application/x-www-form-urlencoded; charset=nonsense", b"verdict=%ff%fe", 422),
-        ("application/x-www-form-urlencoded", b"verdict=confirmed&verdict=treated", 422),
-    ],
-)
+@pytest.mark.parametrize(("kind", "body", "status"), [
+    ("text/plain", b"verdict=confirmed", 400), ("application/json", b'{"verdict": "confirmed"}', 400),
+    ("", b"verdict=confirmed", 400), ("multipart/form-data", b"verdict=confirmed", 400),
+    ("multipart/form-data; boundary=x", b"verdict=confirmed", 400),
+    ("multipart/form-data; boundary=x", b"--x\r\nContent-Disposition: form-data\r\n\r\nv\r\n--x--\r\n", 400),
+    ("multipart/form-data; boundary=" + "x" * 300, b"", 400),
+    ("application/x-www-form-urlencoded", b"&".join(b"f%d=1" % i for i in range(100)), 400),
+    ("application/x-www-form-urlencoded", b"note=" + b"x" * 100_000, 413),
+    ("application/x-www-form-urlencoded; charset=nonsense", b"verdict=%ff%fe", 422),
+    ("application/x-www-form-urlencoded", b"verdict=confirmed&verdict=treated", 422),
+])  # fmt: skip
 def test_a_body_that_is_not_a_form_is_refused_and_the_link_stays_valid(case, kind, body, status):
     assert case.server.request("POST", case.path, body, {"Content-Type": kind} if kind else {}).status == status
     assert case.answers == []
@@ -408,15 +396,12 @@ def test_an_empty_photo_field_stores_no_photo(case):
     assert case.programme.photos(case.alert) == []
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "status"),
-    [
-        ("page.jpg", b"<html><script>alert(1)</script>", 422), ("picture.svg", b"<svg onload='alert(1)'/>", 422),
-        ("a.gif", b"GIF89a" + b"\0" * 50, 422), ("half.jpg", encoded(picture(800, 800))[:3000], 422),
-        ("empty.jpg", b"", 422), ("bomb.png", png(50_000, 50_000), 422),
-        ("large.jpg", encoded(picture()) + b"\0" * 15_000_000, 413),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("name", "content", "status"), [
+    ("page.jpg", b"<html><script>alert(1)</script>", 422), ("picture.svg", b"<svg onload='alert(1)'/>", 422),
+    ("a.gif", b"GIF89a" + b"\0" * 50, 422), ("half.jpg", encoded(picture(800, 800))[:3000], 422),
+    ("empty.jpg", b"", 422), ("bomb.png", png(50_000, 50_000), 422),
+    ("large.jpg", encoded(picture()) + b"\0" * 15_000_000, 413),
+])  # fmt: skip
 def test_a_photo_that_cannot_be_used_is_refused_with_the_form_and_the_link_stays_valid(
     make_case, name, content, status
 ):
@@ -682,16 +667,12 @@ def test_an_answer_that_is_being_received_is_finished_when_the_server_is_stopped
     assert [event["note"] for event in either.answers("minqin-03/failure")] == ["arrived"]
 
 
-@pytest.mark.parametrize(
-    ("options", "environment", "words"),
-    [
-        ((), {"REGROWTH_ANSWER_KEY": ""}, "REGROWTH_ANSWER_KEY"),
-        (("--host", "no.such.host.invalid"), {}, "cannot listen at no.such.host.invalid"),
-        (("--host", "192.0.2.1"), {}, "cannot listen at 192.0.2.1"),
-        ((), {"REGROWTH_LEDGER__URL": "nonsense://"}, "url"),
-        (("--port", "that of another server"), {}, "--port"),
-    ],
-)
+@pytest.mark.parametrize(("options", "environment", "words"), [
+    ((), {"REGROWTH_ANSWER_KEY": ""}, "REGROWTH_ANSWER_KEY"),
+    (("--host", "no.such.host.invalid"), {}, "cannot listen at no.such.host.invalid"),
+    (("--host", "192.0.2.1"), {}, "cannot listen at 192.0.2.1"),
+    ((), {"REGROWTH_LEDGER__URL": "nonsense://"}, "url"), (("--port", "that of another server"), {}, "--port"),
+])  # fmt: skip
 def test_a_wrong_configuration_or_a_port_that_is_taken_is_status_78(
     programme, server, options, environment, words, monkeypatch
 ):

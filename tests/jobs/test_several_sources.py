@@ -207,14 +207,10 @@ def test_a_ledger_older_than_its_stores_learns_from_them_and_nothing_is_read_aga
     assert len(rows(settings)) == len(DAYS)
 
 
-@pytest.mark.parametrize(
-    ("site", "ring", "reason", "status_reason", "blind"),
-    [
-        (SITE, (50.0, 140.0), "CONTROL_POOR", "CONTROL_FEW", "ground"),
-        ((12_000, 12_000, 12_030, 12_030), (50.0, 1000.0), "FEW_PIXELS", "FEW_PIXELS", "small"),
-    ],
-    ids=["fewer than ten units", "nine pixels"],
-)
+@pytest.mark.parametrize(("site", "ring", "reason", "status_reason", "blind"), [
+    (SITE, (50.0, 140.0), "CONTROL_POOR", "CONTROL_FEW", "ground"),
+    ((12_000, 12_000, 12_030, 12_030), (50.0, 1000.0), "FEW_PIXELS", "FEW_PIXELS", "small"),
+], ids=["fewer than ten units", "nine pixels"])  # fmt: skip
 def test_a_site_that_can_never_be_judged_has_that_reason_though_some_scenes_are_torn_or_cloudy(
     tmp_path, night_with, site, ring, reason, status_reason, blind
 ):
