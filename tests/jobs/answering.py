@@ -129,8 +129,6 @@ class Programme:
 
 @dataclass
 class Reply:
-    """What the server answered."""
-
     status: int
     headers: Mapping[str, str]
     text: str

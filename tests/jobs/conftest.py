@@ -42,11 +42,9 @@ class Installation:
         return load(self.config)
 
     def configure(self, *lines: str) -> None:
-        """Append lines to the configuration."""
         self.config.write_text("\n".join([self.config.read_text(encoding="utf-8"), *lines, ""]), encoding="utf-8")
 
     def replace(self, old: str, new: str) -> None:
-        """Replace a text in the configuration."""
         self.config.write_text(self.config.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
 
     @property
@@ -81,8 +79,6 @@ def _registry_text(places: list[int]) -> str:
 
 @pytest.fixture(scope="session")
 def install():
-    """Set up an installation in a folder."""
-
     def _install(root: Path) -> Installation:
         from jobs.install.demonstration import CONFIGURATION
 
@@ -113,7 +109,6 @@ def first_night(made_once, install) -> Installation:
 
 @pytest.fixture
 def judged_once(first_night, tmp_path) -> Installation:
-    """A copy of `first_night`, which may be changed."""
     return first_night.copied_to(tmp_path)
 
 

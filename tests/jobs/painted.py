@@ -87,7 +87,6 @@ def night(settings, *, as_of=NIGHT, pages=False, **more):
 
 
 def states(manifest):
-    """What became of each site of a night."""
     return {one.site: one.state for one in manifest.sites}
 
 

@@ -74,8 +74,6 @@ def events(config):
 
 @pytest.fixture
 def answers(tmp_path):
-    """Write a file of answers."""
-
     def written(*lines, header="id,verdict,reason,note,date", encoding="utf-8"):
         path = tmp_path / "answers.csv"
         path.write_bytes("\r\n".join([header, *lines, ""]).encode(encoding))
@@ -257,9 +255,7 @@ def test_a_false_alarm_on_a_sure_red_needs_a_reason_by_command_and_by_file(sure,
     assert sure() == []
 
 
-def test_a_false_alarm_on_a_sure_red_resolves_nothing_before_the_operators_have_closed_it(
-    sure, regrowth, listed, events
-):
+def test_a_false_alarm_on_a_sure_red_resolves_nothing_before_the_operators_close_it(sure, regrowth, listed, events):
     assert "unreviewed" in regrowth("resolve", FIRST, "--verdict", "false-alarm", "--reason", "snow")[1]
     assert (listed()[FIRST]["state"], listed()[FIRST]["unreviewed"]) == ("acknowledged", True)
     assert "false-alarm (snow), unreviewed" in regrowth("list")[1]

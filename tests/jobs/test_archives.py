@@ -112,9 +112,7 @@ def test_every_archive_leads_to_the_same_observations_and_verdict(tmp_path, api,
 
 
 @pytest.mark.parametrize(("key", "secret"), [("", ""), (ACCOUNT.key, "0therwise")])
-def test_a_night_with_the_wrong_credentials_ends_with_78_and_says_what_to_set(
-    tmp_path, api, store, monkeypatch, key, secret
-):
+def test_wrong_credentials_end_a_night_with_78_and_say_what_to_set(tmp_path, api, store, monkeypatch, key, secret):
     monkeypatch.setenv("REGROWTH_S3_KEY", key)
     monkeypatch.setenv("REGROWTH_S3_SECRET", secret)
     monkeypatch.setitem(buckets.SIGNED, "eodata", f"{store.url}/files/")

@@ -15,7 +15,6 @@ from tests.builders import printed, printed_json, regrowth
 
 @pytest.fixture
 def sites(installation):
-    """An installation with three sites in its ledger, before its first night."""
     printed("sites", "add", installation.registry, config=installation.config)
     return installation
 
@@ -94,9 +93,7 @@ def test_a_sheet_that_was_filled_in_is_stored_as_it_is(sites, tmp_path):
     (["-n", "1", "--seed", "s", "--out", "sheet.csv"], Exit.BAD_DATA, "sheet.csv exists, and may be filled in"),
     (["-n", "1", "--seed", "s", "--out", "no/sheet.csv"], Exit.BAD_DATA, "there is no folder no"),
 ])  # fmt: skip
-def test_an_impossible_sample_or_one_over_another_sheet_is_refused(
-    sites, tmp_path, monkeypatch, arguments, status, words
-):
+def test_an_impossible_sample_or_one_over_a_sheet_is_refused(sites, tmp_path, monkeypatch, arguments, status, words):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sheet.csv").write_text("filled in", encoding="utf-8")
     left, out, error = regrowth("audit", "sample", *arguments, config=sites.config)

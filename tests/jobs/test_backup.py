@@ -31,13 +31,11 @@ PASSWORD = "hunter2-Canary"
 
 @pytest.fixture(scope="module")
 def original(first_night, tmp_path_factory):
-    """An installation after a night."""
     return first_night.copied_to(tmp_path_factory.mktemp("original"))
 
 
 @pytest.fixture(scope="module")
 def saved(original, tmp_path_factory):
-    """A backup of that installation."""
     folder = tmp_path_factory.mktemp("disk") / "backup"
     back_up(load(original.config), folder, config=original.config)
     return folder
@@ -60,7 +58,6 @@ def empty(original, tmp_path):
 
 
 def rows(url, *, without=()):
-    """Every row of a ledger, by table."""
     with closing(Ledger(url)) as ledger, ledger.reading() as t:
         return {
             table.name: [tuple(row) for row in t._connection.execute(select(table).order_by(*table.primary_key))]
@@ -200,8 +197,6 @@ def test_an_installation_without_anything_has_nothing_to_back_up(empty, tmp_path
 
 
 def rewritten(change):
-    """Change the list of files of a backup."""
-
     def alter(folder, _):
         content = json.loads((folder / "backup.json").read_text())
         change(content)

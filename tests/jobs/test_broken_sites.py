@@ -36,9 +36,7 @@ def test_a_site_that_cannot_be_judged_fails_alone_with_its_reason(tmp_path, nigh
     assert "no verdict is possible" in manifest.sites[1].error
 
 
-def test_a_ledger_that_is_in_use_defers_a_landscape_at_once_and_is_not_waited_for_site_by_site(
-    tmp_path, night_with, monkeypatch
-):
+def test_a_ledger_in_use_defers_a_landscape_and_is_not_waited_for_site_by_site(tmp_path, night_with, monkeypatch):
     settings = installed(tmp_path, ROW)
     judge = Mock(side_effect=TryLater("the ledger was locked for 60 s"))
     monkeypatch.setattr(judging, "series_verdicts", judge)

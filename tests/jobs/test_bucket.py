@@ -86,7 +86,6 @@ def test_a_night_that_is_killed_between_its_commits_ends_after_a_second_run_as_o
 
 
 def run(installation, *arguments):
-    """Exit status of a command, and all that it printed."""
     status, out, err = regrowth(*arguments, config=installation.config)
     return status, out + err
 
@@ -142,7 +141,6 @@ def test_a_run_whose_connection_with_the_locks_ended_commits_nothing_more(in_buc
 
 @pytest.fixture
 def after_a_night(in_bucket):
-    """Settings after a night with stores in a bucket."""
     settings = load(in_bucket.config)
     night(settings, as_of=NIGHT)
     return settings

@@ -70,7 +70,6 @@ def scenes(last=2025, *, drift, seed, count=UNITS):
 
 
 def _store(folder, one, controls, days, cover):
-    """Store scenes that show the control units of a site with given cover."""
     units = controls.units
     grid = site_grid(one.geometry)
     store = lone_site(
@@ -115,12 +114,10 @@ class Land:
             self.add(site(number))
 
     def add_sandy(self):
-        """Add three sites of another biome."""
         for number in range(4, 7):
             self.add(site(number, biome="sandy", west=108.0))
 
     def folder(self, one):
-        """Folder of the landscape of a site."""
         return self.settings.store.root / f"landscape-{one.id}"
 
     def set(self, as_of=AUTUMN, most=1):

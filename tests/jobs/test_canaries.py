@@ -34,8 +34,6 @@ def canary():
 
 @dataclass
 class Planted:
-    """An installation whose every secret is a canary."""
-
     config: Path
     catalogue: StacServer
     receivers: dict[str, Any]

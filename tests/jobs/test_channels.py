@@ -10,7 +10,7 @@ import pytest
 
 from jobs.messages.channels import open_channels
 from jobs.runtime.exits import Exit
-from jobs.runtime.secrets import channel_variable, secret
+from jobs.runtime.secrets import secret
 from jobs.runtime.settings import load
 from monitor.alerts.channels.channel import Message
 from monitor.errors import BadConfiguration
@@ -36,8 +36,6 @@ def message() -> Message:
 
 @pytest.fixture
 def configured(tmp_path):
-    """Write a configuration with some lines."""
-
     def write(lines: str):
         path = tmp_path / "regrowth.toml"
         path.write_text(f'[source]\nkind = "sample"\n{lines}\n', encoding="utf-8")
@@ -173,7 +171,3 @@ def test_every_example_of_a_channel_is_a_configuration(root, configured):
     text = (root / "docs" / "channels.md").read_text(encoding="utf-8")
     [example] = re.findall(r"^```toml\n(.*?)^```", text, re.M | re.S)
     assert list(load(configured(example)).channels) == ["mail", "county-group", "ops"]
-
-
-def test_the_secret_of_a_channel_has_its_name_in_capitals():
-    assert channel_variable("site-managers_2", "TOKEN") == "CHANNEL_SITE_MANAGERS_2_TOKEN"

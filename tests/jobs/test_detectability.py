@@ -129,9 +129,7 @@ def test_the_page_reports_detectability_from_the_scenes_that_are_stored(first_ni
     assert f"{explained['red'][3]:.0%}" in page.partition("Detectability of failure")[2]
 
 
-def test_the_page_of_a_site_whose_growing_season_nobody_saw_says_that_all_is_assumed(
-    installation, settings, monkeypatch
-):
+def test_the_page_of_a_site_whose_growing_season_was_not_seen_says_so(installation, settings, monkeypatch):
     page = installation.root / "sites" / "demo-02" / "index.html"
     whole = Sample.search
     monkeypatch.setattr(Sample, "search", lambda *a: [scene for scene in whole(*a) if scene.time.month in (1, 2)])

@@ -49,7 +49,6 @@ from tests.loopback.stac import StacServer, sentinel_item
 
 @pytest.fixture(autouse=True)
 def nobody(monkeypatch, tmp_path_factory):
-    """A user without credentials."""
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
     for name in ("REGROWTH_EE_TOKEN", "REGROWTH_EE_TOKEN_FILE", "GOOGLE_APPLICATION_CREDENTIALS", "REGROWTH_CONFIG"):
         monkeypatch.delenv(name, raising=False)
@@ -404,7 +403,6 @@ def test_a_ledger_server_that_is_down_is_reported_without_its_password(the_broke
 
 @pytest.fixture
 def holder(installation):
-    """Another process that holds the lock."""
     code = (
         "import sys, time; from jobs.runtime.lock import hold_ledger; from monitor.ledger.ledger import Ledger\n"
         "with hold_ledger(Ledger(sys.argv[1]), 'a night'): print('held', flush=True); time.sleep(60)"
@@ -526,8 +524,8 @@ def test_addresses_of_catalogues_are_shown_without_what_may_be_secret(installati
     text = installation.config.read_text()
     for url, state, shown in (
         ("https://user:tops3cret@stac.example/v1?sig=tops3cret", "ok", "https://stac.example/v1"),
-        ("items.json", "broken", "does not exist"),
-    ):
+        ("ftp://user:tops3cret@stac.example", "broken", "STAC, "), ("items.json", "broken", "does not exist"),
+    ):  # fmt: skip
         installation.config.write_text(text.replace('kind = "sample"', f'kind = "stac"\nurl = "{url}"', 1))
         finding, _ = doctor()
         assert (finding["source"]["state"], shown in finding["source"]["message"]) == (state, True)
@@ -541,7 +539,6 @@ def test_online_a_source_says_what_it_offers(doctor):
 
 
 def _source(installation, text):
-    """Replace the source in the configuration."""
     lines = installation.config.read_text().splitlines()
     start = lines.index("[source]")
     end = next((n for n in range(start + 1, len(lines)) if lines[n].startswith("[")), len(lines))
@@ -578,7 +575,6 @@ def test_online_a_catalogue_and_earth_engine_answer_or_say_why_not(
 
 
 def over_the_sample(folder, day, made, **more):
-    """An item that covers the sites."""
     item = sentinel_item(folder, f"S2A_MSIL2A_{day}_N0{more.pop('baseline', 213)}_R104_T48SUF_{made}", size=20, **more)
     return {**item, "geometry": mapping(box(22, 45, 22.3, 45.4)), "bbox": [22, 45, 22.3, 45.4]}
 
@@ -730,9 +726,7 @@ def test_a_ledger_that_another_program_locks_is_not_called_damaged(installation,
 @pytest.mark.parametrize(
     ("code", "fix"), [(errno.EROFS, "mounted read-only"), (errno.ENOSPC, "free some space"), (errno.EACCES, "chown")]
 )
-def test_a_disk_that_cannot_be_written_is_broken_everywhere_and_has_the_fix_of_its_cause(
-    doctor, monkeypatch, code, fix
-):
+def test_a_disk_that_cannot_be_written_is_broken_everywhere_with_the_fix_of_its_cause(doctor, monkeypatch, code, fix):
     monkeypatch.setattr(tempfile, "TemporaryFile", Mock(side_effect=OSError(code, os.strerror(code))))
     checks, _ = doctor()
     assert broken(checks) == {"kernels", "store", "ledger", "outputs"}

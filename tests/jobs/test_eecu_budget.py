@@ -34,7 +34,6 @@ def on(monkeypatch, day):
 
 @pytest.fixture
 def batch(monkeypatch):
-    """A batch that uses half an EECU hour."""
     monkeypatch.setattr("jobs.imagery.cost_estimate.estimate_eecu_seconds", lambda step: step.seconds)
     return SimpleNamespace(seconds=1800.0)
 

@@ -36,7 +36,6 @@ def registered(settings):
 
 
 def site(settings):
-    """The site that is replanted, as it is in the ledger."""
     with open_ledger(settings) as ledger, ledger.reading() as t:
         return from_json(t.site("demo-02"), Site)
 
@@ -53,9 +52,7 @@ def begin(settings, start=RESTART, today=TODAY, site="demo-02"):
         return replant(ledger, site, start=start, why=WHY, alpha=settings.alerts.alpha, today=today)
 
 
-def test_a_replanted_site_is_judged_from_its_new_start_on_the_ground_that_it_has(
-    installation, settings, tmp_path, capsys
-):
+def test_a_replanted_site_is_judged_from_its_new_start_on_the_ground_it_has(installation, settings, tmp_path, capsys):
     night(settings, as_of=AUTUMN)
     before = installation.verdicts["demo-02"]
     held = controls_and_counts(settings)

@@ -44,8 +44,6 @@ SHOWN_BY = {
 
 
 class Land(Painted):
-    """Land on which something is amiss at most sites."""
-
     def search(self, area, since, until, stored=None):
         found = super().search(area, since, until, stored)
         return [
@@ -76,7 +74,6 @@ def registry():
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):
-    """Settings of the installation after both nights."""
     settings = installed(tmp_path_factory.mktemp("reasons"), registry(), 'kind = "sample"\nsince = "2015-01-01"')
     with pytest.MonkeyPatch.context() as patch:
         use_sources(patch, Land(DAYS, tiles=TILES, ring=(50.0, 400.0)))

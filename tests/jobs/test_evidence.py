@@ -86,7 +86,6 @@ def key(signing_key):
 
 @pytest.fixture(scope="module")
 def packs(programme, key, tmp_path_factory):
-    """A pack of each site, by its id."""
     folder, settings = tmp_path_factory.mktemp("packs"), programme.settings
     before = sorted(path for path in programme.root.rglob("*") if not path.name.startswith("regrowth.db"))
     with open_ledger(settings) as ledger:
@@ -110,7 +109,6 @@ def write(programme, key, site, out, **options):
 
 
 def assert_bytes_of(pack, folder):
-    """The files in a pack are those that were published in a folder."""
     for name in PUBLISHED:
         assert read(pack, name, as_bytes=True) == (folder / name).read_bytes(), name
 
@@ -198,7 +196,6 @@ def test_answers_after_the_day_are_left_out(programme, key, tmp_path):
 
 @pytest.fixture
 def copied(programme, tmp_path):
-    """The installation, to be changed."""
     shutil.copytree(programme.root, tmp_path / "copy")
     return type(programme)(tmp_path / "copy")
 
@@ -288,9 +285,7 @@ def test_missing_rows_of_the_ledger_are_named_and_nothing_is_written(copied, key
     assert sorted(os.listdir(tmp_path)) == ["copy"]
 
 
-def test_a_store_that_is_gone_or_gives_another_series_is_named_and_nothing_is_written(
-    copied, key, tmp_path, monkeypatch
-):
+def test_a_lost_store_or_one_that_gives_another_series_is_named_and_no_pack_written(copied, key, tmp_path, monkeypatch):
     original = evidence.pack_members
 
     def other_units(stored, inputs):

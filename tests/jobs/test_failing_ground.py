@@ -54,7 +54,6 @@ def run(settings):
 
 @pytest.fixture(scope="module", autouse=True)
 def sites(settings, run):
-    """The verdicts of the first night."""
     run()
     return verdicts(settings)
 
@@ -88,7 +87,6 @@ def test_the_map_shows_where_the_site_failed(settings):
 
 
 def ground_data(settings, kind):
-    """What is stored of one kind of the ground of each site."""
     with open_ledger(settings) as ledger, ledger.reading() as t:
         stored = t.all_ground_data(kind)
         return {values["id"]: stored.get(ground_key(from_json(values, Site))) for values in t.sites()}
@@ -121,7 +119,6 @@ def test_the_worst_patch_is_removed_once_the_ground_recovers(settings, run, monk
 
 
 def served(settings, address="https://pages.example.org/regrowth/"):
-    """Settings of an installation whose pages are served."""
     return settings.model_copy(update={"outputs": settings.outputs.model_copy(update={"base_url": address})})
 
 

@@ -24,7 +24,6 @@ pytest.importorskip("nrt.data", reason="the sample imagery is in the extra 'demo
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder of fourteen images."""
     return export_sample(tmp_path_factory.mktemp("images") / "scenes", every=10)
 
 
@@ -36,7 +35,6 @@ def called(*arguments, status=0):
 
 @pytest.fixture(scope="module")
 def printed(folder):
-    """What indexing it prints."""
     return called("source", "index", folder)
 
 

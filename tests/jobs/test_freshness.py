@@ -48,7 +48,6 @@ def installed(tmp_path, monkeypatch):
 
 @pytest.fixture
 def made(monkeypatch):
-    """Names of the functions that made a result."""
     names = []
 
     def counted(make):
@@ -73,9 +72,7 @@ def test_an_edit_of_a_docstring_or_a_comment_has_nothing_computed_again(installe
     assert after == before
 
 
-def test_an_edit_of_a_function_behind_two_imports_changes_the_results_of_the_next_night(
-    installed, monkeypatch, tmp_path
-):
+def test_an_edit_of_a_function_behind_two_imports_changes_results_of_the_next_night(installed, monkeypatch, tmp_path):
     (tmp_path / "edits").mkdir()
     before = installed()
     # jobs.night.judging -> site_conditions -> detectability

@@ -44,12 +44,10 @@ def source(monkeypatch):
 
 
 def series(settings, site="s1"):
-    """Rows of the series, by day."""
     return {row["time"][:10]: row for row in rows_of(series_of(settings, site))}
 
 
 def own(row):
-    """The values of a row that concern the site itself."""
     return {name: value for name, value in row.items() if not name.startswith("control_")}
 
 
@@ -119,9 +117,7 @@ def test_when_later_sites_leave_fewer_than_ten_units_no_new_scene_counts_and_the
 
 
 @pytest.mark.slow
-def test_a_unit_that_is_left_out_for_a_later_site_counts_again_once_the_outline_of_that_site_is_corrected(
-    settings, source
-):
+def test_a_unit_left_out_for_a_later_site_counts_again_once_the_outline_of_that_site_is_corrected(settings, source):
     register(settings, s1=(SITE, "2019-06-01"))
     night(settings)
     before = series(settings)

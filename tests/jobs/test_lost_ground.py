@@ -30,8 +30,6 @@ BURNT = ((12_000, 12_000, 12_160, 12_300), (13_500, 12_000, 13_800, 12_300), (12
 
 
 class Burnt(Painted):
-    """Sites that grow as promised until a fire."""
-
     def _frame(self, scene, grid):
         burnt = within(grid, *BURNT) & (scene.handle >= FIRE)
         return growing(scene.handle, grid, within(grid, *SITES.values()), np.where(burnt, 0.3, 1.0))

@@ -49,7 +49,6 @@ def ledger():
 
 
 def register(t, sites, members):
-    """Store sites as a night that judged them does."""
     for one, member in zip(sites, members, strict=True):
         t.add_site(one.id, "v1", to_json(one), start=one.start.isoformat(), now="2021-01-01T01:00:00")
         stored = to_json(replace(member, site=one.id))

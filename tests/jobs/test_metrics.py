@@ -28,7 +28,6 @@ def values(root):
 
 
 def a_night(status=0, day=1, manifest=None):
-    """A night of 90 seconds."""
     began = f"2026-06-0{day}T02:30"
     times = {"began": f"{began}:00.000+00:00", "ended": f"{began[:-2]}31:30.000+00:00"}
     return Night(as_of=date(2026, 6, day), status=status, manifest=manifest, **times)
@@ -91,9 +90,7 @@ def test_without_a_ledger_the_night_is_reported_and_the_last_success_stays(setti
     assert not any(key[0] == "regrowth_sites" for key in after)
 
 
-def test_names_and_help_follow_the_conventions_and_the_data_dictionary_lists_every_one(
-    settings, ledger, installation, root
-):
+def test_names_and_help_follow_the_conventions_and_the_data_dictionary_lists_all(settings, ledger, installation, root):
     with ledger.transaction() as t:
         t.add_site("a", "1", {"id": "a"}, start="2020-01-01", now=EARLIER)
         content = {"status": "failing", "alert": "red", "last_observed": "2026-05-30"}

@@ -60,8 +60,6 @@ def server(programme) -> Iterator[Server]:
 
 
 class Manager:
-    """A manager with sites, and a personal link."""
-
     def __init__(self, programme: Programme, server: Server) -> None:
         self.programme, self.server, self.number = programme, server, next(NUMBERS)
         self.address = f"li-{self.number}@example.org"
@@ -202,9 +200,7 @@ def test_of_simultaneous_submits_of_one_form_one_is_recorded(manager):
     assert [len(manager.answers(alert)) for alert in alerts] == [1, 1, 1]
 
 
-def test_a_site_of_somebody_else_is_refused_by_the_name_that_was_sent_and_nothing_else_is_said(
-    manager, programme, server
-):
+def test_a_site_of_somebody_else_is_refused_by_the_name_that_was_sent_and_no_more_is_said(manager, programme, server):
     other = Manager(programme, server)
     own, foreign = manager.add("own"), other.add("theirs", name="Secret name")
     page = manager.answer(

@@ -112,7 +112,6 @@ def outline(installation, site):
 
 
 def strip_of(installation, site):
-    """The western third of a site, and a little beyond."""
     west, south, east, north = outline(installation, site).bounds
     return box(west - 1e-5, south - 1e-5, west + (east - west) / 3, north + 1e-5)
 

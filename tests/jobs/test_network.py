@@ -59,8 +59,6 @@ def strace():
 
 @dataclass
 class Trace:
-    """What a traced command and all its processes did."""
-
     status: int
     output: str
     peers: set[str]

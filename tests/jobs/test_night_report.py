@@ -55,12 +55,10 @@ def configure(installation):
 
 
 def whole_night(*sites, **more):
-    """A night that ran to its end."""
     return Manifest(run="r", as_of=date.fromisoformat(DAY), sites=list(sites), **({"registry": {"said": []}} | more))
 
 
 def failure(status, *sites, error=None):
-    """What is reported of a night of some sites."""
     return Night(as_of=date.fromisoformat(DAY), status=status, error=error, manifest=whole_night(*sites)).failure()
 
 
@@ -297,9 +295,7 @@ def test_a_second_run_beside_a_night_is_not_a_failed_night_but_one_beside_a_back
     assert "held by a backup" in notice["payload"]["error"]
 
 
-def test_an_operator_who_cannot_be_reached_gets_it_from_the_next_night_under_the_same_id(
-    mailbox, run, nights, installation
-):
+def test_an_unreachable_operator_gets_it_from_the_next_night_under_the_same_id(mailbox, run, nights, installation):
     mailbox.drop_after_data(times=1)
     nights([], BadData("no site"))
     assert run()[0] == Exit.BAD_DATA
@@ -343,9 +339,7 @@ def test_a_ledger_that_the_night_waited_for_is_not_waited_for_again_as_long(mail
     assert len(mailbox.mails) == 1
 
 
-def test_a_ledger_on_a_server_records_the_failed_night_and_its_message(
-    mailbox, run, nights, notify, postgresql, monkeypatch
-):
+def test_a_ledger_server_records_a_failed_night_and_its_message(mailbox, run, nights, notify, postgresql, monkeypatch):
     url = postgresql()
     monkeypatch.setenv("REGROWTH_LEDGER__URL", url)
     nights(["failed"])
@@ -435,9 +429,7 @@ def test_a_killed_night_is_reported_once_by_the_command_of_the_unit(mailbox, ins
     assert len(mailbox.mails) == 1
 
 
-def test_a_killed_night_that_nothing_reported_is_reported_when_the_next_one_begins(
-    mailbox, run, installation, monkeypatch
-):
+def test_a_killed_night_that_was_not_reported_is_reported_when_the_next_begins(mailbox, run, installation, monkeypatch):
     no_registry = Mock(side_effect=BadData("the registry is empty"))
     monkeypatch.setattr("jobs.night.pipeline.apply_registry", no_registry)
     with closing(Ledger(installation.settings.ledger.url)) as ledger, ledger.transaction() as t:
@@ -455,9 +447,7 @@ def good_night(installation, when):
         t.end_run("good", status=0, manifest=to_json(whole_night()), now=when.isoformat())
 
 
-def test_the_command_of_the_unit_is_silent_after_a_night_that_reported_itself_or_did_not_fail(
-    mailbox, run, nights, notify, installation
-):
+def test_the_command_of_the_unit_is_silent_after_a_reported_or_good_night(mailbox, run, nights, notify, installation):
     good_night(installation, datetime.now(UTC))
     assert notify() == (Exit.DONE, "The last night did not fail.\n")
     nights([], BadData("no site"))

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 from shapely.geometry import box
 
-from jobs.messages.operator_notices import mass_fall, notify_operators, report_mass_fall
-from jobs.register.alerting import address_book, record_event, update_alerts
+from jobs.messages.operator_notices import mass_fall, notify_operators
+from jobs.register.alerting import record_event, update_alerts
 from jobs.register.answering import answer_alert
 from jobs.runtime.records import from_json, to_json
 from jobs.runtime.settings import AlertsSettings, ChannelSettings, OperatorsSettings
@@ -58,7 +58,6 @@ def seen(ledger, name, last, *, on):
 
 
 def night(ledger, sites, day, settings=SETTINGS):
-    """The notices that a night adds."""
     with ledger.reading() as t:
         before = {row["id"] for row in t.notices("waiting")}
     notify_operators(settings, ledger, sites, as_of=day)
@@ -264,15 +263,3 @@ def test_alerts_that_wake_or_are_resolved_do_not_count_as_a_fall(ledger):
         change(ledger, alert, AlertEvent.RESOLVED, day(5))
     with ledger.reading() as t:
         assert mass_fall(t, day(5).isoformat()) is None
-
-
-def test_the_operators_are_notified_of_a_mass_fall_once(ledger):
-    register(ledger, *TEN)
-    judged(ledger, SPRING, names(0, 8), names(8, 10))
-    for messages in (8, 9):
-        with ledger.transaction() as t:
-            report_mass_fall(t, mass_fall(t, SPRING.isoformat()), messages, address_book(SETTINGS))
-    with ledger.reading() as t:
-        (row,) = [row for row in t.notices("waiting") if row["kind"] == "mass_fall"]
-    assert row["payload"] == {"day": "2026-05-01", "fell": 8, "sites": 10, "messages": 8}
-    assert (row["event"], row["channel"], row["recipient"]) == ("mass/2026-05-01", *OPERATORS[0])

@@ -46,8 +46,6 @@ DAYS = EVERY_DAY[::2]
 
 
 class Failing(Painted):
-    """Goes down after so many scenes were read."""
-
     left: int = 10**9
 
     def read(self, scenes, grids):
@@ -132,9 +130,7 @@ def test_pixels_that_wait_are_bounded_however_many_sites_are_read_together(setti
 
 
 @pytest.mark.slow
-def test_scenes_from_before_the_start_are_read_once_with_the_same_results_as_read_twice(
-    tmp_path, night_with, monkeypatch
-):
+def test_scenes_before_the_start_are_read_once_with_the_same_results_as_read_twice(tmp_path, night_with, monkeypatch):
     # A picture reads its own window.
     monkeypatch.setattr("monitor.ingest.pictures.picture_candidates", lambda *_, **__: {})
     read, made = {}, {}
@@ -158,7 +154,6 @@ def test_scenes_from_before_the_start_are_read_once_with_the_same_results_as_rea
 
 @pytest.fixture
 def registered(settings):
-    """The ledger of the installation with its three neighbours."""
     with open_ledger(settings) as ledger:
         add_sites(ledger, settings.registry.path)
         yield ledger
@@ -295,9 +290,7 @@ def test_a_ledger_older_than_its_landscapes_finds_its_sites_in_them_and_a_damage
         assert landscapes_of(settings) == names
 
 
-def test_on_a_disk_without_room_for_a_new_landscape_its_sites_fail_and_the_others_go_on(
-    settings, night_with, monkeypatch
-):
+def test_on_a_disk_without_room_for_a_new_landscape_its_sites_fail_and_others_go_on(settings, night_with, monkeypatch):
     night_with(settings, Painted(DAYS[:-1]), only=["s1"])
 
     with monkeypatch.context() as patch:
@@ -334,8 +327,6 @@ def test_a_unit_hidden_in_one_granule_is_taken_from_the_next_or_keeps_the_larger
 
 
 class Watched(Painted):
-    """Remembers the grids that were requested."""
-
     grids: list = []  # noqa: RUF012
 
     def read(self, scenes, grids):

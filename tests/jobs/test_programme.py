@@ -155,8 +155,6 @@ def printed(capsys):
 
 @pytest.fixture
 def summary_of(capsys):
-    """The account of an installation as JSON."""
-
     def summary(config):
         programme(config=config, as_json=True)
         return json.loads(capsys.readouterr().out)
@@ -166,7 +164,6 @@ def summary_of(capsys):
 
 @pytest.fixture
 def known(installation):
-    """The ledger of an installation, with its sites."""
     with open_ledger(installation.settings) as ledger:
         add_sites(ledger, installation.registry)
         yield ledger

@@ -18,7 +18,6 @@ from monitor.cube.packed import PACKED_LAYERS
 from monitor.cube.records import MEANS, STATES
 from monitor.evidence.container import Container, write_container
 from monitor.evidence.keys import PRIVATE_NAME, PUBLIC_NAME, new_keys, private_key
-from monitor.evidence.recompute import environment_differences
 from tests.builders import regrowth
 from tests.evidence.test_site_data import decoded, edited
 
@@ -114,7 +113,6 @@ def test_an_edited_verdict_and_series_are_named_though_the_pack_was_signed_again
 
 
 def accepted(members, nth=70):
-    """Place and id of a scene that counts."""
     at = np.flatnonzero(decoded(members, "state") == STATES.index("ACCEPTED"))[nth]
     return at, decoded(members, "scene")[at]
 
@@ -131,9 +129,7 @@ def greener(means):
     ("pixels", brighter, ("digest of pixels and unit means", "nir", "ndvi", "cover")),
     ("unit_means", greener, ("digest of pixels and unit means", "control_cover")),
 ])  # fmt: skip
-def test_an_edited_pixel_or_mean_of_a_control_unit_is_named_by_its_scene(
-    recomputed, rewritten, members, name, edit, variables
-):
+def test_an_edited_pixel_or_control_mean_is_named_by_its_scene(recomputed, rewritten, members, name, edit, variables):
     at, scene = accepted(members)
     status, out, _ = recomputed(rewritten(edited(members, name, lambda values: edit(values[at]))))
     assert status == Exit.BAD_DATA
@@ -217,24 +213,16 @@ def test_a_pack_of_another_program_or_machine_is_compared_within_the_tolerance_a
     def older(environment):
         environment["version"] = "0.0.1"
         environment["libraries"]["numpy"] = "1.0"
+        del environment["libraries"]["scipy"]
         environment["machine"]["processor"] = "abacus"
 
     pack = again(environment_json=edited_json(members["environment.json"], older))
     status, out, err = recomputed(pack)
-    assert "another environment: numpy: 1.0 in the pack" in err
-    assert "another environment: processor: abacus in the pack" in err
-    assert "another environment: version: 0.0.1 in the pack" in err
+    for difference in ("numpy: 1.0", "scipy: None", "processor: abacus", "version: 0.0.1"):
+        assert f"another environment: {difference} in the pack, " in err
+    assert err.count("another environment: ") == 4
     assert "differ by up to 0.000001" in err
     assert (status, out) == (Exit.DONE, "equal\n")
-
-
-def test_environments_are_compared_part_by_part():
-    one = {"version": "1", "lock_sha256": "a", "machine": {"architecture": "x86_64"}, "libraries": {"numpy": "2"}}
-    assert environment_differences(one, one) == []
-    other = {**one, "machine": {"architecture": "arm64"}, "libraries": {"numpy": "2", "scipy": "1"}}
-    assert environment_differences(one, other) == [
-        "architecture: x86_64 in the pack, arm64 here", "scipy: None in the pack, 1 here",
-    ]  # fmt: skip
 
 
 def test_a_byte_changed_without_signing_fails_as_verify_does(recomputed, signed, tmp_path):

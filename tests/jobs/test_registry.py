@@ -33,8 +33,6 @@ def settings(tmp_path):
 
 @pytest.fixture
 def painted(monkeypatch):
-    """Let runs take their scenes from a painted source."""
-
     def use(source):
         use_sources(monkeypatch, source)
         monkeypatch.setattr("jobs.imagery.sources.open_sources", pipeline.open_sources)
@@ -70,7 +68,6 @@ def edited(settings):
 
 
 def drift(settings):
-    """One new, one changed, one missing."""
     with edited(settings) as features:
         features["s4"] = json.loads(json.dumps(features["s3"]).replace('"s3"', '"s4"'))
         features["s4"]["geometry"] = mapping(ground(11_000, 12_000, 11_120, 12_120))
@@ -79,7 +76,6 @@ def drift(settings):
 
 
 def change(settings, **properties):
-    """Change properties of the first site in the registry file."""
     with edited(settings) as features:
         features["s1"]["properties"] |= properties
 

@@ -70,7 +70,6 @@ def night(ledger, settings, server, day):
 
 
 def subject_and_text(mails, to="li@example.org"):
-    """Of the only mail to somebody."""
     ((subject, text),) = [(subject, text) for recipient, subject, text in mails if recipient == to]
     return subject, text
 
@@ -132,9 +131,7 @@ def test_a_brief_is_not_calm_while_sites_lag_or_were_not_seen_for_three_months(l
 @pytest.mark.parametrize(
     ("last", "called_unseen"), [(date(2026, 7, 17), False), (date(2026, 7, 16), True), (None, True)]
 )
-def test_a_site_cannot_be_seen_if_it_had_no_scene_in_45_days_of_its_growing_season(
-    ledger, settings, server, last, called_unseen
-):
+def test_a_site_without_a_scene_for_45_days_of_its_season_cannot_be_seen(ledger, settings, server, last, called_unseen):
     register(ledger, [site("s1", "li@example.org")])
     assessed(ledger, ["s1"], date(2026, 8, 23), last_observed=last)
     mails = night(ledger, settings, server, date(2026, 8, 30))
@@ -400,9 +397,7 @@ def test_a_new_manager_gets_an_acknowledged_alert_and_no_resolved_one(ledger, se
     assert subjects == ["[Red alert, now yours] Site s1: regrowth absent"]
 
 
-def test_who_was_sent_only_briefs_gets_a_note_on_a_handover_too_and_again_after_the_site_came_back(
-    ledger, settings, server
-):
+def test_who_got_only_briefs_gets_a_note_on_a_handover_too_and_again_after_the_site_came_back(ledger, settings, server):
     register(ledger, [site("s1", "li@example.org"), site("s2", "li@example.org")])
     assessed(ledger, ["s1", "s2"], JUNE)
     assert list(nights(ledger, settings, server, 7)) == [7]

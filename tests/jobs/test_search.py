@@ -58,7 +58,6 @@ class Installation:
     """Days of the items that were examined beyond their name."""
 
     def night(self, job: Callable = night) -> dict:
-        """A night's manifest."""
         self.root.mkdir(exist_ok=True)
         features = []
         for name, left in self.sites.items():

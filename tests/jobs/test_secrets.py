@@ -13,7 +13,6 @@ import pytest
 import structlog
 from requests.utils import requote_uri
 
-from jobs.health.checks import run_checks
 from jobs.runtime.exits import Exit
 from jobs.runtime.logs import redacted, set_up_logs
 from jobs.runtime.secrets import secret
@@ -106,15 +105,6 @@ def test_a_bug_is_reported_with_a_traceback_that_shows_no_values_and_no_secrets(
     assert left == Exit.BUG
     assert all(words in printed for words in ("Traceback (most recent call last)", "RuntimeError"))
     assert not re.search(f"{CANARY}|password = |╭", printed)
-
-
-@pytest.mark.parametrize("url", ["https://me:{}@stac.example/v1?key={}", "ftp://me:{}@stac.example"])
-def test_doctor_shows_no_password_of_a_source(url, tmp_path):
-    config = tmp_path / "regrowth.toml"
-    config.write_text(f'[source]\nkind = "stac"\nurl = "{url.format(CANARY, CANARY)}"\n', encoding="utf-8")
-    report = "\n".join(f"{one.check} {one.message} {one.fix}" for one in run_checks(config))
-    assert "source STAC, " in report
-    assert CANARY not in report
 
 
 @pytest.mark.parametrize("name", ["REGROWTH_EE_TOKEN", "REGROWTH_CHANNEL_MAIL_PASSWORD", "REGROWTH_ANSWER_KEY"])

@@ -57,7 +57,6 @@ def checked(installed, day=NEXT):
 
 
 def site_of(installed):
-    """The site that is checked next."""
     site = checked(installed)["site"]
     _forget(installed[1])
     return site
@@ -65,7 +64,6 @@ def site_of(installed):
 
 @contextmanager
 def replaced(path, content):
-    """Put another content in the place of a published file, for a while."""
     before = path.read_bytes()
     path.write_bytes(content(before))
     try:

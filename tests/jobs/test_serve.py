@@ -82,7 +82,6 @@ class Case:
         return self.programme.answers(self.alert)
 
     def visited_and_answered(self, path: str) -> list[Reply]:
-        """What the server says to somebody who opens a link, and to an answer by it."""
         return [self.server.get(path), self.server.post(path, {"verdict": "confirmed"})]
 
     def still_works(self) -> bool:
@@ -347,7 +346,6 @@ def test_the_link_of_another_site_answers_for_that_site_only(make_case):
 
 @pytest.fixture
 def own(tmp_path) -> Programme:
-    """A programme for one test, with its ledger in a file."""
     return Programme(tmp_path, f"sqlite:///{tmp_path / 'regrowth.db'}")
 
 
@@ -402,9 +400,7 @@ def test_an_empty_photo_field_stores_no_photo(case):
     ("empty.jpg", b"", 422), ("bomb.png", png(50_000, 50_000), 422),
     ("large.jpg", encoded(picture()) + b"\0" * 15_000_000, 413),
 ])  # fmt: skip
-def test_a_photo_that_cannot_be_used_is_refused_with_the_form_and_the_link_stays_valid(
-    make_case, name, content, status
-):
+def test_an_unusable_photo_is_refused_with_the_form_and_the_link_stays_valid(make_case, name, content, status):
     case = make_case(manager_language="en")
     start = time.perf_counter()
     fields = {"verdict": "false-alarm", "reason": "snow", "note": "snow on the slope"}
@@ -673,9 +669,7 @@ def test_an_answer_that_is_being_received_is_finished_when_the_server_is_stopped
     (("--host", "192.0.2.1"), {}, "cannot listen at 192.0.2.1"),
     ((), {"REGROWTH_LEDGER__URL": "nonsense://"}, "url"), (("--port", "that of another server"), {}, "--port"),
 ])  # fmt: skip
-def test_a_wrong_configuration_or_a_port_that_is_taken_is_status_78(
-    programme, server, options, environment, words, monkeypatch
-):
+def test_a_wrong_setting_or_a_port_in_use_is_status_78(programme, server, options, environment, words, monkeypatch):
     for name, value in {"REGROWTH_ANSWER_KEY": KEY, **environment}.items():
         monkeypatch.setenv(name, value)
     options = [str(server.port) if option == "that of another server" else option for option in options]

@@ -123,8 +123,6 @@ def test_where_the_preferred_granule_is_torn_the_other_is_read_by_its_own_offset
 
 
 class Boundless(Painted):
-    """Gives no footprints of its scenes."""
-
     def scene(self, day, tile, footprint):
         return replace(super().scene(day, tile, footprint), footprint=None)
 
@@ -139,8 +137,6 @@ def test_a_scene_without_a_footprint_is_read_for_every_site(tmp_path, night_with
 
 
 class Misshapen(Painted):
-    """Gives pixels on another grid than requested."""
-
     def read(self, scenes, grids):
         for frames in super().read(scenes, grids):
             yield [replace(one, pixels=one.pixels[:, :, :-1], quality=one.quality[:, :-1]) for one in frames]
@@ -243,9 +239,7 @@ class Tardy(Painted):
         return replace(found, acquisition=found.acquisition.replace("T035141", "T035155"))
 
 
-def test_an_acquisition_that_another_catalogue_dates_some_seconds_later_is_not_fetched_again(
-    tmp_path, night_with, begun
-):
+def test_an_acquisition_that_another_catalogue_dates_seconds_later_is_not_fetched_again(tmp_path, night_with, begun):
     settings = begun(tmp_path, Painted(FEW))
     other = Tardy(FEW, name="other")
     assert night_with(settings, other).sites[0].scenes_new == []
@@ -466,7 +460,6 @@ def falling(judging):
 
 
 def why_waiting(settings):
-    """Reasons in the outbox why notices wait."""
     with open_ledger(settings) as ledger, ledger.reading() as t:
         return {row["error"] for row in t.notices("waiting", "held")}
 
@@ -515,7 +508,6 @@ def test_a_scene_that_arrives_later_on_the_same_day_is_reported_that_day(setting
 
 
 def registered_with(settings, more):
-    """Add properties to the sites in the registry."""
     path = settings.registry.path
     path.write_text(path.read_text(encoding="utf-8").replace('"biome"', f'{more}, "biome"'), encoding="utf-8")
     with open_ledger(settings) as ledger:
@@ -561,9 +553,7 @@ def test_dry_plants_on_a_slope_of_erosion_control_are_named_as_a_reason(
     assert ("count green cover only" in page) is expected
 
 
-def test_a_site_is_judged_again_when_any_input_of_its_verdict_changed_and_never_twice(
-    settings, night_with, monkeypatch
-):
+def test_a_site_is_judged_again_once_when_any_input_of_its_verdict_changed(settings, night_with, monkeypatch):
     for day in (DAYS[-6], NIGHT, DAYS[-6]):  # later scenes do not count on an earlier day
         night_with(settings, Painted(DAYS[::2]), as_of=day)
     earlier = assessments(settings)
@@ -611,9 +601,7 @@ def test_a_site_is_judged_again_when_any_input_of_its_verdict_changed_and_never_
     assert given[:2] == earlier
 
 
-def test_an_answer_of_a_person_is_shown_beside_the_red_alert_as_long_as_its_cause_is_seen(
-    tmp_path, settings, night_with, judging
-):
+def test_an_answer_is_shown_beside_the_red_alert_as_long_as_its_cause_is_seen(tmp_path, settings, night_with, judging):
     seen = LAGS | {"alert": AlertLevel.RED}
     judging(lambda _: seen)
 
@@ -694,9 +682,7 @@ def test_a_held_message_that_is_out_of_date_when_released_is_not_sent(tmp_path, 
     assert command("alerts", "release") == {"messages_sent": 0, "messages_waiting": 0}
 
 
-def test_messages_that_could_not_be_written_wait_and_count_for_the_night_of_their_fall(
-    tmp_path, night_with, judging, monkeypatch
-):
+def test_messages_that_cannot_be_written_wait_and_count_for_their_night(tmp_path, night_with, judging, monkeypatch):
     settings = installed(tmp_path, [(x, 12_000, x + 120, 12_120) for x in range(4_000, 16_000, 2_000)])
     down = {"s1": DAYS[-4], "s2": DAYS[-4], "s3": DAYS[-4], "s4": NIGHT, "s5": NIGHT}
     judging(lambda found: LAGS if found.as_of >= down.get(found.site, date.max) else LAGS | NO_ALERT)

@@ -20,12 +20,10 @@ SITES = ("demo-02", "demo-07", "demo-10")
 
 
 def landscape(number):
-    """Name of a landscape."""
     return f"32634-5-50-loess-{number:08x}"
 
 
 def snapshots(settings):
-    """Number of snapshots of each landscape."""
     folders = landscape_folders(settings.store.root)
     return [len(list(LandscapeStore(folder)._open().ancestry(branch="main"))) for folder in folders]
 
