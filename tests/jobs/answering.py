@@ -72,8 +72,7 @@ class Programme:
     root: Path
     url: str
     base: str = "https://answers.example"
-    more: str = ""
-    """Further lines of the configuration."""
+    more: str = ""  # further lines of the configuration
 
     def __post_init__(self) -> None:
         text = CONFIGURATION.format(url=self.url, base=self.base)
@@ -140,8 +139,7 @@ class Server:
 
     process: forked.Python
     port: int = 0
-    lines: list[str] = field(default_factory=list)
-    """Lines of its log."""
+    lines: list[str] = field(default_factory=list)  # lines of its log
 
     @property
     def url(self) -> str:

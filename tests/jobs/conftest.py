@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from monitor.errors import TryLater
+
 pytest.importorskip("nrt.data", reason="the sample imagery is in the extra 'demo'")
 
 
-NIGHT = date(2018, 9, 30)
-"""The night of the fixture `first_night`."""
+NIGHT = date(2018, 9, 30)  # the night of the fixture `first_night`
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,12 @@ class Installation:
             for path in products
             if not path.name.startswith("regrowth.db")
         }
+
+
+def assert_held(match: str, lock: Any) -> None:
+    """A lock is not given, since somebody holds it."""
+    with pytest.raises(TryLater, match=match), lock:
+        pass
 
 
 def _registry_text(places: list[int]) -> str:

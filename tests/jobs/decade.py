@@ -24,8 +24,7 @@ from tests.jobs.painted import LEAF, SOIL, Painted, _places, ground, within
 
 SINCE = date(2028, 1, 1)
 """First scene. All lies in the future, since stores accept no time before that of the real clock."""
-START = date(2030, 4, 1)
-"""Start of the first sites."""
+START = date(2030, 4, 1)  # start of the first sites
 FIRST_NIGHT = date(2030, 6, 1)
 REVISIT = timedelta(days=6)
 STORED_SNAPSHOTS = snapshot_expiry.RETENTION

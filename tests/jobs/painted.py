@@ -30,8 +30,7 @@ PLAN = Plan(A=0.25, k=0.9, L=0.3, too_early_years=1.5)
 """Start and plan of sites whose cover is painted by it, see :func:`growing` and :func:`planted_sites`."""
 FIRST, NIGHT = date(2018, 5, 15), date(2020, 9, 30)
 DAYS = [FIRST + timedelta(days=d) for d in range(0, 880, 22)]
-FEW = DAYS[::4]
-"""Enough where the verdict does not matter."""
+FEW = DAYS[::4]  # enough where the verdict does not matter
 SITE = (12_000, 12_000, 12_120, 12_120)
 ROW = [(x, 12_000, x + 120, 12_120) for x in (8_000, 8_700, 9_400)]
 """Three neighbours, in metres from the corner of the painted land."""
@@ -121,10 +120,8 @@ class Painted:
     offset: float = 0.0
     down: bool = False
     broken: frozenset[str] = frozenset()
-    cloudy: frozenset[date] = frozenset()
-    """Days on which nothing but cloud is seen."""
-    flawed: frozenset[date] = frozenset()
-    """Days on which pixels carry an offset that the metadata do not state."""
+    cloudy: frozenset[date] = frozenset()  # days on which nothing but cloud is seen
+    flawed: frozenset[date] = frozenset()  # days on which pixels carry an offset that the metadata do not state
     landsat: bool = False
     """Seen by Landsat 8: its integers, its quality bits and its bands; the near infrared is a fiftieth brighter than
     the known bandpass gives."""

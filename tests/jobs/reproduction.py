@@ -16,8 +16,7 @@ from monitor.evidence.container import Container
 from monitor.evidence.recompute import recompute
 from monitor.evidence.verify import Verified, verify_pack
 
-NOT_OF_A_SERIES = {"series_digest", "code_version"}
-"""Fields of an assessment that say what it was made from."""
+NOT_OF_A_SERIES = {"series_digest", "code_version"}  # fields of an assessment that say what it was made from
 
 
 def reassessed(series: Path, plans: Path, out: Path) -> dict[str, dict]:

@@ -24,7 +24,7 @@ from monitor.cube.bucket import landscape_folders
 from monitor.cube.store import LandscapeStore
 from monitor.errors import BadConfiguration, BadData, TryLater
 from tests.builders import regrowth
-from tests.jobs.conftest import NIGHT
+from tests.jobs.conftest import NIGHT, assert_held
 from tests.ledger.conftest import migrated as migrated
 from tests.ledger.conftest import postgresql as postgresql
 from tests.loopback.proxy import Proxy
@@ -110,11 +110,8 @@ def test_a_second_night_is_refused_at_once_and_a_landscape_has_one_writer(in_buc
         with hold_landscape(first, settings.store.root, "a backfill", "valley") as check:
             check()
             with open_ledger(settings) as second:
-                with (
-                    pytest.raises(TryLater, match=rf"valley is held by a backfill, process {os.getpid()} on .*since 2"),
-                    hold_landscape(second, settings.store.root, "a night", "valley"),
-                ):
-                    pass
+                held = rf"valley is held by a backfill, process {os.getpid()} on .*since 2"
+                assert_held(held, hold_landscape(second, settings.store.root, "a night", "valley"))
                 with hold_landscape(second, settings.store.root, "a night", "hill"):
                     pass
             status, printed = run(in_bucket, "doctor")
@@ -132,11 +129,7 @@ def test_a_run_whose_connection_with_the_locks_ended_commits_nothing_more(in_buc
                 t._connection.exec_driver_sql(ended)
             with pytest.raises(TryLater, match="ended, and with it its locks"):
                 check()
-        with (
-            pytest.raises(TryLater, match="ended, and with it its locks"),
-            hold_landscape(ledger, settings.store.root, "a backfill", "hill"),
-        ):
-            pass
+        assert_held("ended, and with it its locks", hold_landscape(ledger, settings.store.root, "a backfill", "hill"))
 
 
 @pytest.fixture

@@ -38,8 +38,7 @@ from tests.ledger.assessed import add_assessment
 
 AUTUMN = date(2025, 11, 20)
 UNITS = 40
-POOL = Pool("48SXF", "loess")
-"""Ground of the sites that are added."""
+POOL = Pool("48SXF", "loess")  # ground of the sites that are added
 
 
 def site(number, *, biome="loess", west=106.6):
@@ -352,8 +351,7 @@ def test_a_store_that_cannot_be_read_is_left_out(land, quick):
     assert land.set().of(POOL).placebos == 120
 
 
-NIGHT = date(2018, 10, 20)
-"""A night after the season that was under way in the first one."""
+NIGHT = date(2018, 10, 20)  # a night after the season that was under way in the first one
 
 
 def test_a_night_sets_due_constants_and_every_assessment_names_them(judged_once):

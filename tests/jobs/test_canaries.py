@@ -37,10 +37,8 @@ class Planted:
     config: Path
     catalogue: StacServer
     receivers: dict[str, Any]
-    canaries: dict[str, str]
-    """Canaries by the place that holds them."""
-    out: str = ""
-    """All that was written to stdout and stderr so far."""
+    canaries: dict[str, str]  # canaries by the place that holds them
+    out: str = ""  # all that was written to stdout and stderr so far
 
     @property
     def text(self):

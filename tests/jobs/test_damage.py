@@ -26,10 +26,8 @@ from monitor.publish.outdated import MADE_FROM
 from tests.builders import regrowth
 from tests.ledger.assessed import damage_assessments, edit_payload
 
-NIGHT = "2018-09-30"
-"""The night of the fixture `first_night`."""
-LATER = "2018-11-15"
-"""A night with new scenes."""
+NIGHT = "2018-09-30"  # the night of the fixture `first_night`
+LATER = "2018-11-15"  # a night with new scenes
 EXPECTED = {Exit.DONE, Exit.SOME_FAILED, Exit.ALL_FAILED, Exit.BAD_DATA, Exit.TRY_LATER, Exit.CONFIGURATION}
 
 

@@ -16,8 +16,7 @@ from tests.jobs.painted import PLAN, START, Painted, ground, growing, verdicts, 
 from tests.jobs.reproduction import verified_and_recomputed
 
 FIRE = date(2020, 7, 10)
-NIGHTS = (date(2020, 9, 30), date(2020, 10, 1))
-"""What neighbours lost is known a night later."""
+NIGHTS = (date(2020, 9, 30), date(2020, 10, 1))  # what neighbours lost is known a night later
 LATE, UNMASKED = "48SUG", "48SUH"
 """Tiles: one that is first seen in the last season, and one whose scenes have no quality layer."""
 TILES = {"48SUF": (0, 0, 18e3, 30e3), LATE: (20e3, 0, 30e3, 13e3), UNMASKED: (20e3, 15e3, 30e3, 30e3)}
@@ -32,8 +31,7 @@ SITES = {
 }  # fmt: skip
 BRIGHT = (7_000, 19_000, 9_200, 21_200)
 """Ground whose pixels in the last season were made with another offset than stated."""
-DRY = np.array([900, 1300, 1900, 2600, 3400, 2200])[:, None, None]
-"""Reflectance of dead grass, times 10,000."""
+DRY = np.array([900, 1300, 1900, 2600, 3400, 2200])[:, None, None]  # reflectance of dead grass, times 10,000
 SHOWN_BY = {
     Reason.FEW_PIXELS: "small", Reason.CONTROL_FEW: "enclosed", Reason.RAIN_LOW: "dry", Reason.RAIN_UNKNOWN: "part",
     Reason.TERRAIN_UNKNOWN: "part", Reason.CLOUDS_UNMASKED: "unmasked", Reason.SPATIAL_PATCH: "part",

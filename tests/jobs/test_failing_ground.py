@@ -25,8 +25,7 @@ from tests.jobs.painted import LEFT, START, Painted, ground, growing, planted_si
 NIGHT = date(2021, 9, 30)
 DAYS = [date(year, 5, 10) + timedelta(days=d) for year in range(2015, 2022) for d in range(0, 141, 14)]
 SITES = {"part": (12_000, 12_000, 12_300, 12_300), "whole": (13_500, 12_000, 13_800, 12_300)}
-FAILED = (12_000, 12_000, 12_120, 12_300)
-"""Two fifths of the first site: 3.6 of 9 hectares."""
+FAILED = (12_000, 12_000, 12_120, 12_300)  # two fifths of the first site: 3.6 of 9 hectares
 
 
 class Planted(Painted):

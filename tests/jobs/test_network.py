@@ -63,10 +63,8 @@ class Trace:
     output: str
     peers: set[str]
     """Addresses that something was sent or connected to: ``host:port``, or the path of a local socket."""
-    bound: set[str]
-    """Addresses that sockets were given, apart from those that the kernel chose."""
-    listeners: list[str]
-    """Calls that wait for connections."""
+    bound: set[str]  # addresses that sockets were given, apart from those that the kernel chose
+    listeners: list[str]  # calls that wait for connections
 
 
 def traced(arguments, folder, *, seconds=None):

@@ -22,8 +22,7 @@ from tests import builders
 from tests.alerts.nights import assessment
 from tests.ledger.assessed import add_assessment
 
-SPRING = date(2026, 5, 1)
-"""Within the growing season of the loess, 1 May to 15 October."""
+SPRING = date(2026, 5, 1)  # Within the growing season of the loess, 1 May to 15 October
 MANAGER = Recipient("post", "li@example.org")
 OPERATORS = [("ops", "")]
 SETTINGS = SimpleNamespace(

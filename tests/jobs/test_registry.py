@@ -22,8 +22,7 @@ from tests.loopback.stac import StacServer, sentinel_item
 FEW = DAYS[:3]
 LAST = FEW[-1]
 ROW = [(x, 12_000, x + 120, 12_120) for x in (8_000, 9_000, 10_000)]
-ELSEWHERE = (50_000, 12_000, 50_120, 12_120)
-"""A site that no scene reaches."""
+ELSEWHERE = (50_000, 12_000, 50_120, 12_120)  # a site that no scene reaches
 
 
 @pytest.fixture

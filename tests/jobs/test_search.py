@@ -27,8 +27,7 @@ from tests.landscape import records, stored_of
 from tests.loopback.stac import StacServer, sentinel_item
 
 NIGHT = date(2020, 12, 31)
-WEST, EAST = 600_000.0, 601_000.0
-"""Left edges of two granules of 1.2 km that overlap by 200 m."""
+WEST, EAST = 600_000.0, 601_000.0  # left edges of two granules of 1.2 km that overlap by 200 m
 TOP = 4_200_000.0
 
 
@@ -48,14 +47,12 @@ class Installation:
     """Sites, and a catalogue that grows."""
 
     root: Path
-    server: StacServer | None
-    """The server of an API; None: the catalogue is a file."""
+    server: StacServer | None  # the server of an API; None: the catalogue is a file
     allowed: list[str]
     offered: list[dict] = field(default_factory=list)
     sites: dict[str, float] = field(default_factory=lambda: {"a": WEST + 300, "both": EAST + 50})
     """Left edge of each site, by its name."""
-    looked_at: list[str] = field(default_factory=list)
-    """Days of the items that were examined beyond their name."""
+    looked_at: list[str] = field(default_factory=list)  # days of the items that were examined beyond their name
 
     def night(self, job: Callable = night) -> dict:
         self.root.mkdir(exist_ok=True)

@@ -17,8 +17,7 @@ from jobs.runtime.settings import load
 from tests.jobs.conftest import Installation
 from tests.ledger.assessed import edit_payload
 
-NEXT = date(2020, 11, 1)
-"""The day after the last night of the demonstration."""
+NEXT = date(2020, 11, 1)  # the day after the last night of the demonstration
 
 
 @pytest.fixture(scope="module")

@@ -30,8 +30,7 @@ from tests.jobs.reproduction import verified_and_recomputed
 YEARS = 10
 STEP = timedelta(days=7)
 NIGHTS = [FIRST_NIGHT + k * STEP for k in range(int(YEARS * 365.25 / STEP.days))]
-MISSED = [day for day in NIGHTS if date(2032, 8, 1) <= day < date(2032, 10, 10)]
-"""Nights that never ran."""
+MISSED = [day for day in NIGHTS if date(2032, 8, 1) <= day < date(2032, 10, 10)]  # nights that never ran
 STAGES = ("judge_landscape", "append_line", "publish", "expire_snapshots")
 KILLED = dict(zip(NIGHTS[len(NIGHTS) // 9 :: len(NIGHTS) // 5], STAGES, strict=False))
 """Nights that were killed, and in which function of the pipeline: at its first call, or the second of the first."""
