@@ -552,6 +552,7 @@ def test_online_a_catalogue_and_earth_engine_answer_or_say_why_not(
         _source(installation, f'kind = "stac"\nurl = "{server.url}"\nallow_hosts = ["{server.host}"]')
         finding, _ = doctor("--online")
         assert (broken(finding), "0 scenes of the last 20 days" in finding["source"]["message"]) == ({"imagery"}, True)
+        assert "controls" not in finding, "no image, so no control ground"
         server.items = [over_the_sample(tmp_path, "20200103T035141", "20200103T064512")]
         finding, status = doctor("--online")
         assert (status, finding["imagery"]["message"]) == (Exit.DONE, "all 3 sites are offered scenes")
@@ -644,6 +645,7 @@ def _sites(installation, **columns):
 
 
 def test_sites_without_recipients_and_unknown_channels_are_named(installation, doctor, the_broken):
+    without_channels = installation.config.read_text()
     installation.configure(*MAIL, "[alerts]", 'channels = ["mail"]')
     _sites(installation, manager_email=None)
     assert "nobody receives the alerts of demo-02, demo-07, demo-10" in the_broken("recipients")["message"]
@@ -651,7 +653,9 @@ def test_sites_without_recipients_and_unknown_channels_are_named(installation, d
     assert doctor()[0]["recipients"]["state"] == "ok"
     _sites(installation, manager_channel="wechat")
     installation.configure("[operators]", 'channels = ["mail"]', 'email = "ops@example.org"')
-    assert "(wechat): demo-02, demo-07, demo-10" in the_broken("recipients")["message"]
+    for configuration in (installation.config.read_text(), without_channels):
+        installation.config.write_text(configuration)
+        assert "(wechat): demo-02, demo-07, demo-10" in the_broken("recipients")["message"]
 
 
 @pytest.mark.parametrize(("url", "key", "state"), [

@@ -287,8 +287,11 @@ def test_rejected_scenes_or_a_source_that_is_down_are_not_called_a_configuration
         (Painted([]), Exit.DONE, "done"),  # known sites go on when no scene is offered any more
     ):  # fmt: skip
         painted(source)
+        planned, printed = run(*NIGHT, "--dry-run")
+        assert planned == status
         left, manifest = run(*NIGHT, "--json")
         assert (left, {site["state"] for site in manifest["sites"]}) == (status, {state})
+    assert "EECU" not in printed, "nothing is left to fetch, and no source is Earth Engine"
 
 
 @pytest.fixture
