@@ -10,11 +10,11 @@ import threading
 import time
 from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
 from unittest.mock import Mock
 
 import pytest
 
+from jobs.cli import main
 from jobs.messages.outbox import send
 from jobs.reports import night_report
 from jobs.reports.failed_night import WITHOUT_LEDGER
@@ -28,7 +28,6 @@ from jobs.runtime.records import to_json
 from monitor.errors import BadConfiguration, BadData, TryLater
 from monitor.ledger.ledger import LOCK_WAIT, Ledger
 from tests import forked
-from tests.builders import regrowth
 from tests.ledger.conftest import postgresql as postgresql
 from tests.loopback.mail import MAIL_CHANNEL, MailServer
 from tests.loopback.receivers import Receiver
@@ -78,9 +77,16 @@ def mailbox(post, configure):
 
 
 @pytest.fixture
-def command(installation):
+def command(installation, capsys):
     """Run a command as a scheduler does; returns exit status and what it wrote on stdout and stderr."""
-    return partial(regrowth, config=installation.config)
+
+    def _command(*arguments):
+        with pytest.raises(SystemExit) as left:
+            main([*arguments, "--config", str(installation.config)])
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        return left.value.code, *capsys.readouterr()
+
+    return _command
 
 
 @pytest.fixture
