@@ -6,8 +6,8 @@ from typing import Any, Final
 import typer
 
 from jobs.runtime.console import count_of, print_table
+from monitor.alerts.words import text
 from monitor.publish.period import Period, taking_hold
-from monitor.publish.programme_page import CLAIM_WORDS
 
 MAX_MOVES: Final = 200  # moves that are printed, at most
 MAX_CLAIMS: Final = 50  # pairs of sites with shared ground, and sites to visit first, that are printed, at most
@@ -137,7 +137,7 @@ def _print_claims(claims: Sequence[Mapping[str, Any]]) -> None:
             claim["site"],
             claim["other_site"],
             f"{claim['partner'] or '-'} / {claim['other_partner'] or '-'}",
-            CLAIM_WORDS[claim["kind"]]["en"],
+            text(f"account_claim.{claim['kind']}", "en"),
             "unknown" if claim["hectares"] is None else f"{claim['hectares']:,.2f}",
             "" if claim["share_of_smaller"] is None else f"{claim['share_of_smaller']:.0%}",
         )

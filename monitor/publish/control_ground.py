@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Final
 
 import numpy as np
 import shapely
@@ -15,14 +14,6 @@ from monitor.controls.control_means import UnitChoice
 from monitor.controls.screening import LeftOut
 from monitor.controls.selection import REFERENCE_RING, ControlSet
 
-COVERED, CHANGED, RISEN = "COVERED", "CHANGED", "RISEN"
-REASONS: Final = {
-    COVERED: ("another site covers them", "已被其他地块覆盖"),
-    CHANGED: ("changed alone", "自身发生突变"),
-    RISEN: ("rose most since the start; chosen again each year", "开工以来升幅最大，逐年重选"),
-}
-"""Why a unit does not count, English and Chinese. The first that applies is stated."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlGround:
@@ -31,7 +22,7 @@ class ControlGround:
     geojson: bytes
     """One feature a unit, longitude and latitude: ``unit``, ``ring`` (1 near, 2 far, null for a reference), ``role``
     (``control`` or ``reference``), ``distance_m``, ``counts`` in the year of the verdict and, where it does not, the
-    ``reason``, one of :data:`REASONS`."""
+    ``reason``, the first that applies in the section ``control_reason`` of the catalogue."""
     units: int  # units, without references
     counting: int  # of these, those that count
     reasons: Mapping[str, int]  # number of units that do not count, by reason
@@ -53,11 +44,11 @@ def control_ground(
     for unit in controls.units:
         reason, place = None, places[unit.id]
         if left_out.get(unit.id, date.max) <= day:
-            reason = COVERED
+            reason = "COVERED"
         elif choice.changed[row, place]:
-            reason = CHANGED
+            reason = "CHANGED"
         elif choice.risen[row, place]:
-            reason = RISEN
+            reason = "RISEN"
         compared = unit.ring != REFERENCE_RING
         if reason and compared:
             reasons[reason] += 1

@@ -19,38 +19,6 @@ from monitor.verdict.assessment import Assessment
 from monitor.verdict.explain import FAILING_SHARE, ON_TRACK_SHARE
 from monitor.verdict.lots import MIN_MEMBERS, Lot, LotVerdict, Use
 
-REASONS: Final = {
-    "FEW_SITES": {
-        "en": f"No verdict: it takes at least {MIN_MEMBERS} sites whose growth can be judged, half of them seen in the "
-        "last season. Each site keeps its own verdict.",
-        "zh": f"暂无结论：至少需要 {MIN_MEMBERS} 个可评价的地块，且其中一半在最近一个生长季有观测。"
-        "各地块仍有各自的结论。",
-    },
-    "NO_PLAN": {
-        "en": "No verdict: the plans of these sites promise no uplift, so that only losses are judged, site by site.",
-        "zh": "暂无结论：这些地块的规划不承诺增量，只逐个地块判断损失。",
-    },
-    "NO_COMMON_SEASON": {
-        "en": f"No verdict: in no season before the start were at least {MIN_MEMBERS} of the sites seen, so that it is "
-        "unknown what good and bad years do to all of them.",
-        "zh": f"暂无结论：开工前没有任何一个生长季同时观测到至少 {MIN_MEMBERS} 个地块，"
-        "无法得知丰歉年份对它们的共同影响。",
-    },
-    "TOO_EARLY": {
-        "en": "No verdict yet: no season has ended in which the plans promised growth.",
-        "zh": "暂无结论：规划承诺出现增量的生长季尚未结束。",
-    },
-}
-"""Why nothing can be said of a lot."""
-USES: Final = {
-    Use.UNSEEN: {"en": "left out: no season seen yet", "zh": "未计入：尚无观测到的生长季"},
-    Use.REPLANTED: {"en": "left out: new work has begun there", "zh": "未计入：已重新施工"},
-    Use.NO_PLAN: {"en": "left out: its plan promises no uplift", "zh": "未计入：规划不承诺增量"},
-    Use.NO_PAST: {"en": "left out: not seen before its start", "zh": "未计入：开工前没有观测"},
-    Use.NO_SEASON: {"en": "left out: not seen since growth was due", "zh": "未计入：应见效后没有观测"},
-}
-"""Why a site is not used."""
-
 WIDTH, HEIGHT = 560, 260  # size of the drawing of theta by year [pixel]
 _LOW, _HIGH = -0.5, 1.5
 
@@ -89,10 +57,10 @@ def lot_page(view: LotView, language: words.Language) -> str:
         "lot.html", language, view=view, v=v, NO_ANSWER=NO_ANSWER, name=lot_title(view.lot, language),
         intervention=words.INTERVENTION_NAMES[view.lot.intervention][language],
         members=[
-            (site, a, None if a is None else words.shown_status(site, a.status), USES.get(use), _href(site, language))
+            (site, a, None if a is None else words.shown_status(site, a.status), words.TEXTS["lot_use"].get(use), _href(site, language))
             for site, a, use in members
         ],
-        reasons=[REASONS[reason][language] for reason in v.reasons],
+        reasons=[words.text(f"lot_reason.{reason}", language, n=MIN_MEMBERS) for reason in v.reasons],
         claim=None if v.alert == "none" else words.text(f"lot.{v.alert}", language),
         rates=[rate(level, language) for level in ("watch", "red")], drawing=_drawing(view.looks)
     )  # fmt: skip

@@ -25,7 +25,6 @@ from monitor.maps.film_years import WEEKS, peak_day
 from monitor.maps.worst_patch import LIKELY as LIKELY_ABSENT
 from monitor.publish import pictures
 from monitor.publish.chart import WIDTH, season_table, series_chart
-from monitor.publish.control_ground import REASONS
 from monitor.publish.growth_chart import chart_years, growth_chart
 from monitor.publish.page_files import PAGE_FILES, TRACKS, PagePicture
 from monitor.publish.view import IMPROVEMENT_YEARS, Chip, SiteView
@@ -42,57 +41,8 @@ from monitor.verdict.reasons import sentence
 PAGE_TEMPLATES: Final = Path(__file__).parent / "templates"
 INDEX_TEMPLATES: Final = Path(__file__).parent / "index/templates"
 """Templates of the pages of the whole programme (:mod:`monitor.publish.index`)."""
-GRADE: Final = {
-    "slight": {"en": "slight", "zh": "微度"},
-    "light": {"en": "light", "zh": "轻度"},
-    "moderate": {"en": "moderate", "zh": "中度"},
-    "intense": {"en": "intense", "zh": "强烈"},
-    "very_intense": {"en": "very intense", "zh": "极强烈"},
-    "extreme": {"en": "extreme", "zh": "剧烈"},
-}
-"""Names of the grades of soil erosion in SL 190-2007."""
-NOTE: Final = {
-    "en": "Unverified: the grade table of SL 190 and the coefficients of the cover factor (Cai 2000) are quoted from "
-    "memory. Check them before these figures are used in an audit.",
-    "zh": "未经核实：SL 190 分级表和覆盖因子系数（蔡崇法，2000）凭记忆引用。用于审计之前须先核对。",
-}
-"""Shown for a verdict with the note :data:`monitor.verdict.erosion.UNVERIFIED`."""
-FIELD_KINDS: Final = {
-    "cover": {"en": "vegetation cover", "zh": "植被覆盖度"},
-    "survival": {"en": "survival", "zh": "成活率"},
-    "density": {"en": "plants a hectare", "zh": "每公顷株数"},
-}
-"""Kinds of measurements on the ground, see :data:`monitor.series.field_rows.FIELD_KINDS`."""
-IMPROVEMENT_WORDS: Final = {
-    "now": ("As it is", "现状"),
-    "more_scenes": ("Twice the clear scenes (Landsat beside Sentinel-2)", "无云影像加倍（哨兵二号与 Landsat 并用）"),
-    "strips": ("Control strips left untreated in the site", "地块内留出不处理的对照条带"),
-    "both": ("Both", "两者并用"),
-}
-"""English and Chinese, by what is done to see a failure earlier."""
 MAX_FIELD_ROWS: Final = 60
 """Measurements that a page shows; all are in ``field.csv``."""
-REJECTED: Final = {
-    "CLOUD": ("cloud or shadow on the site", "地块有云或云影"),
-    "SNOW": ("snow on the site", "地块有积雪"),
-    "NODATA": ("the site lies outside the scene, or has no values in it", "影像未覆盖地块或无有效值"),
-    "RADIOMETRY": ("the values are not reflectances as delivered", "数值不是原始交付的反射率"),
-    "MISSING": ("a file of the scene is missing", "影像文件缺失"),
-    "BROKEN": ("a file of the scene is damaged", "影像文件损坏"),
-    "CONTROL_HIDDEN": ("the control ground was not seen", "对照地块未观测到"),
-    "CONTROL_POOR": ("too little control ground", "对照地块不足"),
-    "CONTROL_FEW": ("too little control ground that counts", "可计入的对照地块不足"),
-    "FEW_PIXELS": ("the site has too few pixels", "地块像元过少"),
-    "NO_ANSWER": ("its files could not be reached", "无法获取影像文件"),
-}
-"""Why scenes were rejected, English and Chinese, by code of ``observations.csv``."""
-CAME_BY: Final = {
-    "link": {"en": "by the link in a message", "zh": "通过消息中的链接答复"},
-    "command": {"en": "entered by the operators", "zh": "由管理人员登记"},
-    "import": {"en": "from a list of answers", "zh": "批量导入"},
-    "replant": {"en": "when replanting was registered", "zh": "登记补植时记录"},
-}
-"""How an answer came."""
 NUMBERS_TEMPLATE: Final = "drawing.html"
 """Template without escaping: it has hundreds of numbers and no text of users."""
 
@@ -112,12 +62,10 @@ def _environment() -> jinja2.Environment:
         "hectares": hectares, "area": area, "long_day": words.day, "on_scale": on_scale,
     }  # fmt: skip
     environment.globals |= {
-        "STATUS": words.STATUS_NAMES, "ALERT": words.ALERT_LEVEL_NAMES, "ANSWERS": words.ANSWER_NAMES, "GRADE": GRADE,
+        "STATUS": words.STATUS_NAMES, "ALERT": words.ALERT_LEVEL_NAMES, "ANSWERS": words.ANSWER_NAMES,
         "RULES": words.RULE_NAMES, "INTERVENTIONS": words.INTERVENTION_NAMES,
-        "NOTE": NOTE, "UNVERIFIED": UNVERIFIED, "cause": words.cause, "PAGE_FILES": PAGE_FILES, "WIDTH": WIDTH,
-        "REASONS": words.TEXTS["false_alarm_reason"], "CAME_BY": CAME_BY, "map_link": map_link,
-        "FIELD_KINDS": FIELD_KINDS, "sentence": sentence, "site_name": words.site_name,
-        "position_text": position,
+        "TEXTS": words.TEXTS, "UNVERIFIED": UNVERIFIED, "cause": words.cause, "PAGE_FILES": PAGE_FILES, "WIDTH": WIDTH,
+        "map_link": map_link, "sentence": sentence, "site_name": words.site_name, "position_text": position,
     }  # fmt: skip
     return environment
 
@@ -134,8 +82,8 @@ def site_pages(view: SiteView, drawn: Mapping[str, PagePicture]) -> dict[words.L
         "film": _film(view, drawn),
         "failing_shown": "failing" in view.shown_maps and "failing" in drawn and _fails_in_part(view),
         "on_chinese_map": on_chinese_map(*place), "patch": patch, "tracks": TRACKS, **drawing,
-        "drawn": _environment().get_template(NUMBERS_TEMPLATE).make_module(drawing), "control_reasons": REASONS,
-        "improvement_years": IMPROVEMENT_YEARS, "unknowable": _unknowable(view), "improvement_words": IMPROVEMENT_WORDS,
+        "drawn": _environment().get_template(NUMBERS_TEMPLATE).make_module(drawing),
+        "improvement_years": IMPROVEMENT_YEARS, "unknowable": _unknowable(view),
         "measured": _measured(view), "rejected": _rejected(view),
         "photos": {name: _photo(chip, drawn[name]) for name, chip in view.chips.items() if name in drawn},
         "maps": _maps(view, drawn), "outline": pictures.outline_path(view.outline) if view.outline is not None else "",
@@ -201,12 +149,12 @@ def _text(language: words.Language, key: str) -> str:
     return words.text(key, language)
 
 
-def _rejected(view: SiteView) -> list[tuple[str, tuple[str, str] | None, int]]:
+def _rejected(view: SiteView) -> list[tuple[str, Mapping[str, str] | None, int]]:
     """Reasons for which scenes were rejected, the most frequent first: code, words, number of scenes."""
     reasons = compress(view.observations["reason"], ~np.asarray(view.observations["accepted"], bool))
     counts = Counter(reason or "–" for reason in reasons)
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return [(code, REJECTED.get(code), count) for code, count in ordered]
+    return [(code, words.TEXTS["rejected"].get(code), count) for code, count in ordered]
 
 
 def _photo(chip: Chip, picture: PagePicture) -> dict[str, Any]:

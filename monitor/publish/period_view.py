@@ -19,22 +19,9 @@ from monitor.verdict.lots import lot_of
 
 STATUS_WORDS: Final[Mapping[str, Mapping[str, str]]] = {
     **{status: words.STATUS_NAMES[status] for status in LAYERS if status in words.STATUS_NAMES},
-    "no_loss_seen": words.STATUS_NAMES["no_loss"],
-    "loss_suspected": {"en": "Sudden loss suspected", "zh": "疑似突然受损"},
-    UNJUDGED: {"en": "Not yet judged", "zh": "尚未评价"},
+    **words.TEXTS["account_status"],
 }
-REASON_WORDS: Final = {
-    "taking_hold": {"en": "Newly taking hold", "zh": "新见效"},
-    "new": {"en": "New sites", "zh": "新登记"},
-    "fell_below": {"en": "Fell below plan", "zh": "降到规划以下"},
-    "loss": {"en": "Sudden loss", "zh": "突然受损"},
-    "not_seen": {"en": "No longer seen", "zh": "看不清"},
-    "promise": {"en": "Promise changed", "zh": "规划变更"},
-    "outline": {"en": "Outline changed", "zh": "边界变更"},
-    "replanted": {"en": "Replanted", "zh": "补植"},
-    "retired": {"en": "Retired", "zh": "停止监测"},
-    "other": {"en": "Undecided or other", "zh": "难判定或其他"},
-}
+REASON_WORDS: Final = words.TEXTS["account_reason"]
 FILLS: Final = {
     "taking_hold": "on_track", "new": "on_track", "fell_below": "lagging", "loss": "disturbed",
     "not_seen": "insufficient_data",

@@ -11,7 +11,7 @@ from monitor.publish.pages import render
 from monitor.publish.period import Period
 from monitor.publish.period_view import STATUS_WORDS, period_view
 from monitor.publish.programme import STATES, Account
-from monitor.publish.statuses import SIDES, UNJUDGED
+from monitor.publish.statuses import SIDES
 from monitor.sites.biomes import biome_of
 from monitor.sites.names import folder_name, without_invisible
 from monitor.verdict.lots import lot_of
@@ -22,42 +22,6 @@ ACCOUNT_PAGES: Final = {"en": "programme.html", "zh": "programme.zh.html"}
 MOVES_FILE: Final = "programme-moves.csv"  # file name of the table of the period
 MAX_ROWS: Final = 200
 """Rows of one table that the page shows, at most: the tables have all."""
-GROUP_WORDS: Final = {
-    "province": {"en": "Province", "zh": "省份"},
-    "intervention": {"en": "Intervention", "zh": "措施"},
-    "partner": {"en": "Partner", "zh": "实施单位"},
-    "lot": {"en": "Lot", "zh": "批次"},
-    "programme_year": {"en": "Programme year", "zh": "年度"},
-}
-STATE_WORDS: Final = {
-    "failing": {"en": "Not taking hold", "zh": "未见成效"},
-    "lagging": {"en": "Below plan", "zh": "低于规划"},
-    "on_track": {"en": "On plan", "zh": "达到规划"},
-}
-CLAIM_WORDS: Final = {
-    "OUTLINE_DUPLICATE": {"en": "The same outline", "zh": "边界相同"},
-    "OVERLAP": {"en": "Overlap", "zh": "重叠"},
-    "GCJ02_SUSPECTED": {
-        "en": "Shifted copy (GCJ-02, Chinese web maps): what the two do not share counts twice",
-        "zh": "疑为按网络地图坐标（GCJ-02）偏移的副本；更正前两者不重合的部分重复计入",
-    },
-}
-WHY: Final = {
-    "undecided": {
-        "en": "No status is likely enough yet. By their probabilities, these hectares are shared out further below.",
-        "zh": "尚无足够可能的状态。按概率的分配见下文。",
-    },
-    "loss_suspected": {
-        "en": "Vegetation may have been lost suddenly, with a probability below 80%.",
-        "zh": "植被可能突然受损，概率低于 80%。",
-    },
-    "too_early": {"en": "The work is too recent to be seen from above.", "zh": "开工不久，遥感尚不能看出。"},
-    "insufficient_data": {"en": "The scenes or the control ground do not suffice.", "zh": "影像或对照地块不足。"},
-    UNJUDGED: {
-        "en": "No night has judged these sites as they are registered now: new, edited or replanted since.",
-        "zh": "按目前登记的内容尚未经过夜间评价：新登记，或在上次评价后修改、补植。",
-    },
-}
 
 
 def account_page(
@@ -95,14 +59,16 @@ def _today(account: Account, language: words.Language, as_of: date) -> dict[str,
         "pages": {f"lots/{lot['lot']}/{PAGE_FILES[language]}" for lot in summary.get("lots", ())},
         "twice": summary["registered_hectares"] - summary["total_hectares"],
         "unknown": [
-            (STATUS_WORDS[status][language], row, WHY[status][language], reasons.get(status, []))
+            (STATUS_WORDS[status][language], row, words.text(f"account_why.{status}", language), reasons.get(status, []))
             for status in SIDES["unknown"] if (row := summary["by_status"][status])["sites"]
         ],
-        "states": [(state, STATE_WORDS[state][language]) for state in STATES],
+        "states": [(state, words.text(f"account_state.{state}", language)) for state in STATES],
         "columns": [
             (status, STATUS_WORDS[status][language]) for status, area in summary["hectares"].items() if area > 0
         ],
-        "groups": [(GROUP_WORDS[by][language], *_group_rows(account, by, language)) for by in GROUP_WORDS],
+        "groups": [
+            (name[language], *_group_rows(account, by, language)) for by, name in words.TEXTS["account_group"].items()
+        ],
         "claims": _claim_rows(account, language)[:MAX_ROWS],
         "more_claims": max(len(account.double) - MAX_ROWS, 0),
         "across": sum(claim["across_partners"] for claim in summary["double_registrations"]),
@@ -179,7 +145,7 @@ def _claim_rows(account: Account, language: words.Language) -> Sequence[Mapping[
         {
             "sites": (_shown(account, one.first, language), _shown(account, one.second, language)),
             "across": claim["across_partners"],
-            "kind": CLAIM_WORDS[one.kind][language],
+            "kind": words.text(f"account_claim.{one.kind}", language),
             "hectares": one.hectares,
             "share": one.share,
         }

@@ -19,8 +19,13 @@ from tests.alerts.sample_news import ANSWER, ID, TIME, assessment, news, site
 from tests.alerts.test_messages_digest import OPERATORS, alerts
 from tests.alerts.test_messages_weekly import alert, brief, every_kind, week
 
-TABLES = ("status", "level", "answer", "rule", "watch", "intervention", "promise_column", "false_alarm_reason")
-"""Sections that are used as a whole, by their names in :mod:`monitor.alerts.words`."""
+TABLES = (
+    "status", "level", "answer", "rule", "watch", "intervention", "promise_column", "false_alarm_reason", "outcome",
+    "problem", "alert_state", "days_open", "site_finding", "sort", "filter", "script", "erosion_grade", "unverified",
+    "field_kind", "improvement", "rejected", "came_by", "control_reason", "account_status", "account_reason",
+    "account_group", "account_state", "account_claim", "account_why", "lot_reason", "lot_use", "constant",
+)  # fmt: skip
+"""Sections that are used as a whole, each looked up by a code."""
 COMPOSED = (
     "label", "change", "finding", "unit", "where", "step", "message", "digest", "weekly", "handover", "operators",
     "exit", "test", "lot", "chain", "promise", "personal_link",

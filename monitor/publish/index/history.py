@@ -35,7 +35,7 @@ class Night:
 
     @property
     def outcome(self) -> str:
-        """Key of :data:`monitor.publish.index.wording.OUTCOMES`."""
+        """Key of the section ``outcome`` of the catalogue."""
         if self.status == 10:  # several things end a night with 10
             return "failed" if self.failed else "deferred" if self.deferred else "waits" if self.waiting else "correct"
         names = {0: "done", 20: "all_failed", 65: "data", 70: "bug", 75: "later", 78: "configuration", 137: "killed"}

@@ -12,7 +12,6 @@ from urllib.parse import quote
 from monitor.alerts import words
 from monitor.day_in_words import near_day_in_words as near_day
 from monitor.publish.growth_chart import growth_chart
-from monitor.publish.index import wording
 from monitor.publish.index.history import Changes
 from monitor.publish.index.locator import MAP_WIDTH, MAX_LABELS, STATUS_MARKS, locator
 from monitor.publish.index.programme_view import LotRow, ProgrammeView, counts
@@ -114,8 +113,6 @@ def _shared(view: ProgrammeView, language: words.Language) -> dict[str, Any]:
         "view": view,
         "NIGHTS": NIGHTS_FILES[language],
         "ACCOUNT": ACCOUNT_PAGES[language],
-        "OUTCOMES": wording.OUTCOMES,
-        "PROBLEM_STATES": wording.PROBLEM_STATES,
         "duration": lambda seconds: duration(seconds, language),
         "site_name": words.site_name,
         "near_day": lambda day: near_day(day, view.as_of, language),
@@ -127,17 +124,21 @@ def _shared(view: ProgrammeView, language: words.Language) -> dict[str, Any]:
 
 def _script_words(view: ProgrammeView, language: words.Language) -> dict[str, Any]:
     """Words and settings of the script of the index, in one language."""
+
+    def table(section: str) -> dict[str, str]:
+        return {name: both[language] for name, both in words.TEXTS[section].items()}
+
     return {
         "language": language,
         "page": PAGE_FILES[language],
-        "status": {status: names[language] for status, names in words.STATUS_NAMES.items()},
-        "level": {level: names[language] for level, names in words.ALERT_LEVEL_NAMES.items()},
-        "intervention": {name: names[language] for name, names in words.INTERVENTION_NAMES.items()},
+        "status": table("status"),
+        "level": table("level"),
+        "intervention": table("intervention"),
         "marks": STATUS_MARKS,
         "max_labels": MAX_LABELS,
-        "filters": {name: names[language] for name, names in wording.FILTERS.items()},
-        "sort": {name: names[language] for name, names in wording.SORT_KEYS.items()},
-        **{name: names[language] for name, names in wording.SCRIPT_WORDS.items()},
+        "filters": table("filter"),
+        "sort": table("sort"),
+        **table("script"),
         "grounds": view.grounds,
         "basemap": None if view.basemap is None else {"url": view.basemap.url, "credit": view.basemap.credit},
     }
@@ -165,9 +166,9 @@ def _changes(view: ProgrammeView, changes: Changes, language: words.Language) ->
 
 def _loss_in_words(a: Assessment, today: date, language: words.Language) -> str:
     if a.loss_on is None or a.loss_confirmed_on is None:
-        return wording.LOST["unknown"][language]
+        return words.text("event.lost", language)
     days = {"day": near_day(a.loss_on, today, language), "confirmed": near_day(a.loss_confirmed_on, today, language)}
-    return wording.LOST["known"][language].format(**days)
+    return words.text("event.lost_known", language, **days)
 
 
 def _worst_lot_first(row: LotRow) -> tuple[int, float, str]:

@@ -16,7 +16,6 @@ from monitor.day_in_words import month_in_words
 from monitor.publish.index.basemap import Basemap
 from monitor.publish.index.ground import Ground
 from monitor.publish.index.history import NO_HISTORY, History
-from monitor.publish.index.wording import ALERT_STATES, DAYS_OPEN, FINDING_MARKS, FINDINGS
 from monitor.sites.names import comparable_id, folder_name, without_invisible
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
@@ -38,7 +37,7 @@ class Standing(NamedTuple):
 
     level: str
     rule: str | None  # None: the newest verdict shows none, but the alert is still open; or the status says as much
-    state: str  # key of `monitor.publish.index.wording.ALERT_STATES`
+    state: str  # `open`, or a key of the section `alert_state` of the catalogue
     answer: str | None
     days: int | None  # time since it opened; None: unknown [day]
 
@@ -51,9 +50,12 @@ class Standing(NamedTuple):
         """Level, cause and state in words."""
         cause = words.cause(self.rule, self.level, language) if self.rule else ""
         answer = words.ANSWER_NAMES.get(self.answer or "", {}).get(language, "")
-        days = None if self.days is None else min(max(self.days, 0), 2)
-        since = "" if self.state == "resolved" else DAYS_OPEN[days][language].format(n=self.days)
-        state = ALERT_STATES[self.state][language].format(answer=answer)
+        since = state = ""
+        if self.days is not None and self.state != "resolved":
+            key = "new" if self.days <= 0 else "one" if self.days == 1 else "more"
+            since = words.text(f"days_open.{key}", language, n=self.days)
+        if self.state != "open":
+            state = words.text(f"alert_state.{self.state}", language, answer=answer)
         parts = (words.ALERT_LEVEL_NAMES[self.level][language], cause, since, state)
         return ("，" if language == "zh" else ", ").join(filter(None, parts))
 
@@ -202,9 +204,9 @@ def _finding(site: Site, a: Assessment) -> tuple[str, str]:
     elif a.theta is not None:
         kinds.append("share" if a.theta > 0 else "most" if (a.theta_high or 0) >= 0.005 else "nothing")
     english, chinese = (
-        FINDING_MARKS[language].join(
-            FINDINGS[kind][language].format(
-                day=day and words.day(day, language), month=month_in_words(site.start.year, site.start.month, language),
+        ("；" if language == "zh" else "; ").join(
+            words.text(
+                f"site_finding.{kind}", language, day=day and words.day(day, language), month=month_in_words(site.start.year, site.start.month, language),
                 before=words.points(a.loss_from), after=words.points(a.loss_to),
                 theta="{theta}", low="{low}", high="{high}",
             )
