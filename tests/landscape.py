@@ -20,7 +20,7 @@ from monitor.cube.stored_site import StoredSite
 from monitor.imagery import bands
 from monitor.imagery.source import Scene
 from monitor.ledger.transaction import Transaction
-from monitor.series.build import site_series
+from monitor.series.build import series_and_units
 from monitor.series.columns import Columns, decode_texts, no_observations
 from monitor.sites.site import Site, ground_key
 
@@ -71,12 +71,13 @@ def series_of(settings: Settings, site: str) -> Columns:
         chosen = site_of(t, site)
         ground = ground_key(chosen)
         frozen, left_out = t.controls(ground), t.ground_data(ground, "left_out") or {}
-    return site_series(
+    series, _ = series_and_units(
         stored_of(settings, site),
         NOT_CHOSEN if frozen is None else ControlSet.from_json(frozen),
         chosen,
         left_out={unit: date.fromisoformat(day) for unit, day in left_out.items()},
     )
+    return series
 
 
 def rows_of(series: Columns) -> list[dict[str, Any]]:

@@ -162,7 +162,7 @@ def _digest(root: "Place", t: Any, site: dict[str, Any], row: "StoredAssessment"
     from monitor.controls.selection import NOT_CHOSEN, ControlSet
     from monitor.cube.store import landscape_at_snapshot
     from monitor.cube.stored_site import StoredSite
-    from monitor.series.build import site_series
+    from monitor.series.build import series_and_units
     from monitor.series.columns import observed_until
     from monitor.sites.site import Site, ground_key
     from monitor.verdict.assessment import Series
@@ -174,7 +174,7 @@ def _digest(root: "Place", t: Any, site: dict[str, Any], row: "StoredAssessment"
         frozen = t.controls(ground)
         controls = ControlSet.from_json(frozen) if frozen else NOT_CHOSEN
         left_out = left_out_from_json(row.left_out)
-        series = site_series(store, controls, registered, left_out=left_out, snapshot=row.snapshot)
+        series, _ = series_and_units(store, controls, registered, left_out=left_out, snapshot=row.snapshot)
     except MonitorError as error:
         return one_line(error)
     return Series.of(observed_until(series, date.fromisoformat(row.as_of))).digest

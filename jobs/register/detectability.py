@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from dask import compute, delayed, threaded
 
-from monitor.publish.view import IMPROVEMENT_YEARS, DetectionAssumptions, DetectionChance, DetectionImprovement
+from monitor.publish.view import IMPROVEMENT_YEARS, DetectionAssumptions, DetectionChance
 from monitor.sites.site import Site
 from monitor.verdict.site_conditions import SiteConditions, simulate
 
@@ -41,18 +41,18 @@ def chances(stored: Mapping[str, Any] | None) -> tuple[DetectionChance, ...]:
     )
 
 
-def improvements(stored: Mapping[str, Any] | None) -> tuple[DetectionImprovement, ...]:
+def improvements(stored: Mapping[str, Any] | None) -> dict[str, tuple[float, ...]]:
     """Chance of red in years 3 to 6 as things are, and if more were done; empty if no chance is stored."""
     if stored is None or not stored["red"]:
-        return ()
+        return {}
     rows = {"now": stored["red"], **stored["improved"]}
     at = [stored["years"].index(year) for year in IMPROVEMENT_YEARS]
-    return tuple(DetectionImprovement(name=name, red=tuple(red[i] for i in at)) for name, red in rows.items())
+    return {name: tuple(red[i] for i in at) for name, red in rows.items()}
 
 
 def improvements_in_words(stored: Mapping[str, Any]) -> str:
     """Gain of more scenes and strips, in one sentence; empty if no chance is stored."""
-    rows = {row.name: row.red for row in improvements(stored)}
+    rows = improvements(stored)
     if not rows:
         return ""
     first, last = IMPROVEMENT_YEARS[1], IMPROVEMENT_YEARS[-1]

@@ -80,6 +80,12 @@ def site_name(site: "Site", language: Language) -> str:
     return next(filter(None, (without_invisible(name or "") for name in names)), "")
 
 
+def lot_name(partner: str, year: int, intervention: str, language: Language) -> str:
+    """Name of a lot by its partner, programme year and intervention, not cleaned."""
+    work = INTERVENTION_NAMES[intervention][language]
+    return text("lot.name", language, partner=partner, year=year, intervention=work)
+
+
 def area_number(hectares: float, language: Language) -> str:
     """Area without its unit, mu in Chinese, else hectares: two significant digits below 10, whole numbers from 100.
 
@@ -102,9 +108,9 @@ def area(hectares: float, language: Language, *, both: bool = False) -> str:
     return f"{area_number(hectares, language)} 亩{in_hectares}"
 
 
-def day(value: date, language: Language) -> str:
-    """Date with the month in words: `5 June 2021`, `2021年6月5日`."""
-    return day_in_words(value, language)
+def day(value: date | str, language: Language) -> str:
+    """Date, or its text by ISO 8601, with the month in words: `5 June 2021`, `2021年6月5日`."""
+    return day_in_words(date.fromisoformat(value) if isinstance(value, str) else value, language)
 
 
 def percent(value: float | None, *, signed: bool = False) -> str:

@@ -30,12 +30,12 @@ def environment() -> dict[str, Any]:
     """
     from llvmlite import binding  # type: ignore[import-untyped]
 
-    lock = CODE / LOCK
+    lock, libraries = CODE / LOCK, _versions()
     return {
         "format": FORMAT,
         "about": ABOUT,
         "program": DISTRIBUTION,
-        "version": _version(DISTRIBUTION),
+        "version": libraries.pop(DISTRIBUTION, None),
         "code_sha256": code_sha256(CODE),
         "lock_sha256": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else None,
         "python": platform.python_version(),
@@ -46,27 +46,29 @@ def environment() -> dict[str, Any]:
             "processor": binding.get_host_cpu_name(),
             "byte_order": sys.byteorder,
         },
-        "libraries": libraries(),
+        "libraries": libraries,
     }
 
 
-def libraries(distribution: str = DISTRIBUTION) -> dict[str, str]:
-    """Installed version of every library that a distribution requires, directly or not, without its extras; by name,
-    sorted.
+def _versions() -> dict[str, str]:
+    """Installed version of this program and of every library that it requires, directly or not, without its extras; by
+    name, sorted.
 
     Requirements that do not apply to this machine are not installed, and left out.
     """
     versions: dict[str, str] = {}
-    pending, known = [distribution], {_normal(distribution)}
+    pending, known = [DISTRIBUTION], {DISTRIBUTION}
     while pending:
-        for requirement in _requirements(pending.pop()):
-            name = _normal(re.split(r"[^\w.-]", requirement, maxsplit=1)[0])
-            if name in known:
-                continue
-            known.add(name)
-            if (version := _version(name)) is not None:
-                versions[name] = version
-                pending.append(name)
+        try:
+            found = metadata.distribution(name := pending.pop())
+        except metadata.PackageNotFoundError:
+            continue
+        versions[name] = found.version
+        required = [line for line in found.requires or () if "extra ==" not in line]
+        # names as indexes compare them
+        names = {re.sub(r"[-_.]+", "-", re.split(r"[^\w.-]", line, maxsplit=1)[0]).lower() for line in required} - known
+        known |= names
+        pending += names
     return dict(sorted(versions.items()))
 
 
@@ -80,23 +82,3 @@ def code_sha256(folder: Path) -> str:
         for name in names
     )  # fmt: skip
     return hashlib.sha256(lines).hexdigest()
-
-
-def _requirements(distribution: str) -> list[str]:
-    try:
-        lines = metadata.requires(distribution) or []
-    except metadata.PackageNotFoundError:
-        return []
-    return [line for line in lines if "extra ==" not in line]
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _normal(name: str) -> str:
-    """Name of a distribution as indexes compare it."""
-    return re.sub(r"[-_.]+", "-", name).lower()

@@ -71,10 +71,19 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
     """
     with open_plain_file(path) as file:
         pem = file.read(MAX_KEY_BYTES + 1)
-    try:
-        return _public_key(pem)
-    except BadData as error:
-        raise BadData(f"{str(path)[:200]!r} is not the key to check a pack with: {error}") from None
+    if len(pem) > MAX_KEY_BYTES:
+        what = f"it has more than {MAX_KEY_BYTES:,} bytes, and a key about a hundred"
+    elif b"PRIVATE KEY" in pem:
+        what = f"it is a private key, which nobody but its owner should have; give the public one, {PUBLIC_NAME}"
+    else:
+        try:
+            key = load_pem_public_key(pem)
+            if isinstance(key, Ed25519PublicKey):
+                return key
+            what = f"it is a key of another kind than Ed25519; give {PUBLIC_NAME} of 'regrowth keys new'"
+        except (ValueError, UnsupportedAlgorithm):
+            what = f"it is not a PEM public key, as {PUBLIC_NAME} of 'regrowth keys new' is"
+    raise BadData(f"{str(path)[:200]!r} is not the key to check a pack with: {what}")
 
 
 def private_key(pem: bytes) -> Ed25519PrivateKey:
@@ -84,27 +93,13 @@ def private_key(pem: bytes) -> Ed25519PrivateKey:
     """
     try:
         key = load_pem_private_key(pem, password=None)
+        if isinstance(key, Ed25519PrivateKey):
+            return key
+        what = "it is a key of another kind than Ed25519"
     except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: it has a password
         what = "it is a public key" if b"PUBLIC KEY" in pem else "it is not a PEM private key without a password"
-        raise BadConfiguration(_not_a_key(what)) from None
-    if not isinstance(key, Ed25519PrivateKey):
-        raise BadConfiguration(_not_a_key("it is a key of another kind than Ed25519"))
-    return key
-
-
-def _public_key(pem: bytes) -> Ed25519PublicKey:
-    if len(pem) > MAX_KEY_BYTES:
-        raise BadData(f"it has more than {MAX_KEY_BYTES:,} bytes, and a key about a hundred")
-    if b"PRIVATE KEY" in pem:
-        msg = f"it is a private key, which nobody but its owner should have; give the public one, {PUBLIC_NAME}"
-        raise BadData(msg)
-    try:
-        key = load_pem_public_key(pem)
-    except (ValueError, UnsupportedAlgorithm):
-        raise BadData(f"it is not a PEM public key, as {PUBLIC_NAME} of 'regrowth keys new' is") from None
-    if not isinstance(key, Ed25519PublicKey):
-        raise BadData(f"it is a key of another kind than Ed25519; give {PUBLIC_NAME} of 'regrowth keys new'")
-    return key
+    msg = f"the key that signs evidence cannot be used: {what}; make one with: regrowth keys new DIR"
+    raise BadConfiguration(msg)
 
 
 def fingerprint(key: Ed25519PublicKey) -> str:
@@ -114,7 +109,3 @@ def fingerprint(key: Ed25519PublicKey) -> str:
     """
     der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return f"SHA-256 {hashlib.sha256(der).hexdigest()}"
-
-
-def _not_a_key(what: str) -> str:
-    return f"the key that signs evidence cannot be used: {what}; make one with: regrowth keys new DIR"

@@ -156,11 +156,9 @@ def check_site(
     hectares = geodesic_hectares(site.geometry)
     if abs(hectares - site.hectares) > _AREA_TOLERANCE * hectares:
         differences.append(Difference(step="site", variable="hectares", recorded=site.hectares, recomputed=hectares))
+    unlike = "pixels unlike the outline"
     outside = int((inside(site.geometry, stored.grid) != stored.inside).sum())
-    if outside:
-        differences.append(
-            Difference(step="site", variable="pixels unlike the outline", recorded=outside, recomputed=0)
-        )
+    differences += values_differences("site", {unlike: outside}, {unlike: 0}, 0.0)
     first = replace(site, start=assessed.site.start)
     whole, choice = series_and_units(stored, inputs.controls, first, left_out=inputs.left_out, snapshot=snapshot)
     series = observed_until(whole, assessment.as_of)
@@ -293,12 +291,9 @@ def _number(cell: Any) -> Any:
 
 def _of_constants(constants: Calibration, assessment: Assessment) -> list[Difference]:
     """Difference of the constants: an assessment records their hash, and which ones differ is known of the defaults."""
-    if constants.hash == assessment.calibration:
-        return []
-    differences = [
-        Difference(step="constants", variable="hash of all", recorded=assessment.calibration, recomputed=constants.hash)
-    ]
-    if assessment.calibration == DEFAULT.hash:
+    recorded, recomputed = {"hash of all": assessment.calibration}, {"hash of all": constants.hash}
+    differences = values_differences("constants", recorded, recomputed, 0.0)
+    if differences and assessment.calibration == DEFAULT.hash:
         differences += values_differences("constants", DEFAULT.to_json(), constants.to_json(), 0.0)
     return differences
 
@@ -319,13 +314,9 @@ def _of_verdict(
     elsewhere = ("series_digest", "calibration")
     before, after = ({name: value for name, value in one.items() if name not in elsewhere} for one in values)
     differences = values_differences("verdict", before, after, tolerance)
-    if recorded.series_digest != recomputed.series_digest and not tolerance:
-        differences.append(
-            Difference(
-                step="verdict", variable="series_digest", recorded=recorded.series_digest,
-                recomputed=recomputed.series_digest,
-            )
-        )  # fmt: skip
+    if not tolerance:
+        before, after = ({"series_digest": one.series_digest} for one in (recorded, recomputed))
+        differences += values_differences("verdict", before, after, 0.0)
     return differences
 
 

@@ -22,7 +22,6 @@ from monitor.evidence.faults import Fault, PackRefused
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-CRATE: Final = METADATA
 ENVIRONMENT: Final = "environment.json"
 CHAIN: Final = "chain.jsonl"
 PROOFS: Final = "chain-proofs.json"
@@ -58,13 +57,15 @@ def verify_pack(path: Path, key: "Ed25519PublicKey", *, head: str | None = None)
     """
     with Container(path, key) as pack:
         _check_format(pack.read_json(ENVIRONMENT))
-        lines, noted = _chain(pack, head)
+        lines = _of(CHAIN, lambda: read_chain(pack.read(CHAIN)))
+        _of(CHAIN, lambda: check_chain(lines))
+        noted = None if head is None else _of(CHAIN, lambda: check_head(lines, head))
         assessments, alerts = pack.read_json(ASSESSMENTS), pack.read_json("alerts.json")
         records, uncovered = _prove(pack, lines, assessments, alerts)
         if not assessments:
             raise PackRefused(Fault(ASSESSMENTS, "it has no assessment"))
         last = assessments[-1]
-        faults = _of(CRATE, lambda: list(_crate_faults(pack, last["as_of"])))
+        faults = _of(METADATA, lambda: list(_crate_faults(pack, last["as_of"])))
         faults += _of(ASSESSMENTS, lambda: list(_disagreements(pack, assessments, alerts)))
         if faults:
             raise PackRefused(*faults)
@@ -93,26 +94,19 @@ def _check_format(environment: Any) -> None:
 
 def _crate_faults(pack: Container, day: str) -> Iterator[Fault]:
     """Differences of the description from the members of the pack, and from the day of the published assessment."""
-    graph = pack.read_json(CRATE)["@graph"]
+    graph = pack.read_json(METADATA)["@graph"]
     entities = {entity["@id"]: entity for entity in graph}
     if len(entities) < len(graph):
-        yield Fault(CRATE, "it describes something twice: an @id is not its own")
+        yield Fault(METADATA, "it describes something twice: an @id is not its own")
     root = entities["./"]
     listed = {str(part["@id"]) for part in root["hasPart"]}
-    present = {*map(part_of, pack.names), MANIFEST, SIGNATURE} - {CRATE}
+    present = {*map(part_of, pack.names), MANIFEST, SIGNATURE} - {METADATA}
     for name in sorted(present - listed):
-        yield Fault(CRATE, f"it does not list {name}")
+        yield Fault(METADATA, f"it does not list {name}")
     for name in sorted(listed - present):
-        yield Fault(CRATE, f"it lists {name[:80]!r}, which is not in the pack")
+        yield Fault(METADATA, f"it lists {name[:80]!r}, which is not in the pack")
     if root["datePublished"] != day:
-        yield Fault(CRATE, f"it is about the assessment of {root['datePublished']}, and the last one is of {day}")
-
-
-def _chain(pack: Container, head: str | None) -> tuple[list[Line], Line | None]:
-    """Lines of the chain, which hold together, and the line of the noted head."""
-    lines = _of(CHAIN, lambda: read_chain(pack.read(CHAIN)))
-    _of(CHAIN, lambda: check_chain(lines))
-    return lines, None if head is None else _of(CHAIN, lambda: check_head(lines, head))
+        yield Fault(METADATA, f"it is about the assessment of {root['datePublished']}, and the last one is of {day}")
 
 
 def _prove(pack: Container, lines: Sequence[Line], assessments: Any, alerts: Any) -> tuple[int, list[str]]:

@@ -27,9 +27,9 @@ from monitor.cube.store import LandscapeStore
 from monitor.cube.stored_site import StoredSite
 from monitor.errors import MonitorError, StoreBroken
 from monitor.imagery.auxiliary.terrain import Terrain, with_slope
-from monitor.maps.failing import FailingMap, LastLook, failing_map
+from monitor.maps.failing import LastLook, failing_map
 from monitor.maps.film import film_frames, film_scenes, film_years, scene_frame
-from monitor.maps.loss import LossMap, loss_map
+from monitor.maps.loss import loss_map
 from monitor.maps.seasons import Season, SeasonScenes, SiteSeasons, scenes_by_season, sums_by_season
 from monitor.maps.site_maps import MAPS, site_maps
 from monitor.maps.worst_patch import worst_patch
@@ -43,7 +43,6 @@ from monitor.publish.view import (
     Chip,
     DetectionAssumptions,
     DetectionChance,
-    DetectionImprovement,
     FieldAnswer,
     Film,
     SiteView,
@@ -86,7 +85,7 @@ class PageInputs:
     growth: tuple[GrowthPoint, ...]
     """Points of its growth chart."""
     detectability: tuple[DetectionChance, ...]
-    detection_improvements: tuple[DetectionImprovement, ...]
+    detection_improvements: Mapping[str, tuple[float, ...]]
     detection_assumptions: DetectionAssumptions | None
     calibration: Calibration | None
     """Constants of the verdict; None: unknown."""
@@ -103,6 +102,11 @@ class PageInputs:
     """Hash of all inputs of the page."""
     series_recorded: bool
     """Whether the series must be the one that was judged: the same store, and the same version of the program."""
+
+    @property
+    def judged(self) -> Site:
+        """The site with the slope that its verdict used."""
+        return with_slope(self.site, self.terrain)
 
     @property
     def landscape(self) -> str:
@@ -170,7 +174,11 @@ def draft_page(
     film = Film(years=years, scenes=f"{sha256(digests).hexdigest()} {zero:.3f}") if years else None
     columns = {name: observed[name] for name in ("date", "cover", "control_cover", "accepted", "scene", "source")}
     columns |= {name: observed[name] for name in SPREAD_COLUMNS}
-    judge = cache(partial(_judged, inputs, observed))
+    constants, day = inputs.calibration or DEFAULT, inputs.assessment.as_of
+    # the site, judged again from the series of its page: the state of the filter after each scene
+    judge = cache(
+        partial(judge_sites, Series.of(observed), [inputs.judged], calibration=constants, alpha=[0.05], as_of=day)
+    )
     calibration = None if inputs.calibration is None else calibration_table(inputs.calibration, biome=biome_of(site))
     view = SiteView(
         site=site, lot=lot_of(inputs.site), assessment=inputs.assessment,
@@ -279,8 +287,13 @@ def _undrawn(
         return empty | {"before": None, "now": None}
     geometry, grid, a = inputs.site.geometry, stored.grid, inputs.assessment
     maps: dict[str, xr.DataArray | None] = dict.fromkeys(MAPS)
-    judged_hectares, patch = None, None
-    loss, failing = _loss(stored, inputs, observed), _failing(stored, inputs, observed, judge)
+    judged_hectares, patch, loss, failing = None, None, None, None
+    rest = (stored, str(inputs.snapshot), inputs.judged, observed)  # as the verdict used them
+    constants = inputs.calibration or DEFAULT
+    if a.hectares_lost is not None:
+        loss = loss_map(*rest, a, constants)
+    if a.hectares_failing_on is not None:
+        failing = failing_map(*rest, a.hectares_failing_on, lambda: LastLook.of(judge(), 0), constants=constants)
     for name, area in (("failing", failing), ("loss", loss)):
         if area is None:
             continue
@@ -290,13 +303,10 @@ def _undrawn(
     worst = failing if loss is None else loss
     if worst is not None and (a.status not in NO_ANSWER or a.alert is not AlertLevel.NONE):
         patch = worst_patch(worst.chance, worst.times, geometry, grid)
-    drawing: dict[str, Any] = {
-        "maps": maps,
-        "judged_hectares": judged_hectares,
-        "grid": grid,
-        "outline": outline(geometry, grid),
-    }
-    drawing["patch"] = None if patch is None else (patch, outline(Polygon(patch.ring), grid))
+    drawing = {
+        "maps": maps, "judged_hectares": judged_hectares, "grid": grid, "outline": outline(geometry, grid),
+        "patch": None if patch is None else (patch, outline(Polygon(patch.ring), grid)),
+    }  # fmt: skip
     return drawing | _context_chips(stored, inputs, controls) | _loss_chips(stored, inputs, observed, zero)
 
 
@@ -349,32 +359,3 @@ def loss_scenes(observed: Columns, a: Assessment) -> tuple[tuple[date, str] | No
     )
     first, second = (None if at < 0 else (day[at].item(), observed["acquisition"][at].decode()) for at in rows)
     return first, second
-
-
-def _loss(stored: StoredSite, inputs: PageInputs, observed: Columns) -> LossMap | None:
-    """Map of a sudden loss, as the verdict used it; None: the verdict has no lost area."""
-    if inputs.assessment.hectares_lost is None:
-        return None
-    site = with_slope(inputs.site, inputs.terrain)
-    return loss_map(stored, str(inputs.snapshot), site, observed, inputs.assessment, inputs.calibration or DEFAULT)
-
-
-def _judged(inputs: PageInputs, observed: Columns) -> JudgedSites:
-    """The site, judged again from the series of its page: the state of the filter after each scene."""
-    site, constants = with_slope(inputs.site, inputs.terrain), inputs.calibration or DEFAULT
-    day = inputs.assessment.as_of
-    return judge_sites(Series.of(observed), [site], calibration=constants, alpha=[0.05], as_of=day)
-
-
-def _failing(
-    stored: StoredSite, inputs: PageInputs, observed: Columns, judge: Callable[[], JudgedSites]
-) -> FailingMap | None:
-    """Map of the ground where regrowth is absent, as the verdict used it; None: the verdict has no failing area."""
-    day = inputs.assessment.hectares_failing_on
-    if day is None:
-        return None
-    site = with_slope(inputs.site, inputs.terrain)
-    snapshot = str(inputs.snapshot)
-    return failing_map(
-        stored, snapshot, site, observed, day, lambda: LastLook.of(judge(), 0), constants=inputs.calibration or DEFAULT
-    )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 from urllib.parse import quote
 
 from monitor.alerts import words
@@ -52,28 +52,22 @@ def write_lots(views: Sequence[LotView], root: Path) -> None:
 def lot_page(view: LotView, language: words.Language) -> str:
     """Page of one lot."""
     members = sorted(view.members, key=_worst_first)
-    v = view.verdict
+    v, lot = view.verdict, view.lot
     return render(
-        "lot.html", language, view=view, v=v, NO_ANSWER=NO_ANSWER, name=lot_title(view.lot, language),
-        intervention=words.INTERVENTION_NAMES[view.lot.intervention][language],
+        "lot.html", language, view=view, v=v, NO_ANSWER=NO_ANSWER,
+        name=words.lot_name(lot.partner, lot.programme_year, lot.intervention, language),
+        intervention=words.INTERVENTION_NAMES[lot.intervention][language],
         members=[
-            (site, a, None if a is None else words.shown_status(site, a.status), words.TEXTS["lot_use"].get(use), _href(site, language))
+            (
+                site, a, None if a is None else words.shown_status(site, a.status), words.TEXTS["lot_use"].get(use),
+                f"../../sites/{quote(folder_name(site.id))}/{PAGE_FILES[language]}",
+            )
             for site, a, use in members
         ],
         reasons=[words.text(f"lot_reason.{reason}", language, n=MIN_MEMBERS) for reason in v.reasons],
         claim=None if v.alert == "none" else words.text(f"lot.{v.alert}", language),
         rates=[rate(level, language) for level in ("watch", "red")], drawing=_drawing(view.looks)
     )  # fmt: skip
-
-
-def lot_title(lot: Lot, language: words.Language) -> str:
-    """Partner, programme year and intervention, not cleaned."""
-    intervention = words.INTERVENTION_NAMES[lot.intervention][language]
-    return words.text("lot.name", language, partner=lot.partner, year=lot.programme_year, intervention=intervention)
-
-
-def _href(site: Site, language: words.Language) -> str:
-    return f"../../sites/{quote(folder_name(site.id))}/{PAGE_FILES[language]}"
 
 
 def _worst_first(row: tuple[Site, Assessment | None, Use]) -> tuple[bool, float, str]:

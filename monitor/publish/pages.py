@@ -247,7 +247,8 @@ def _unknowable(view: SiteView) -> tuple[float, float | None] | None:
 
     None: a failure is likely red by the end of year 5, or the sixth year is over.
     """
-    chances = {row.name: dict(zip(IMPROVEMENT_YEARS, row.red, strict=True)) for row in view.detection_improvements}
+    improved = view.detection_improvements.items()
+    chances = {name: dict(zip(IMPROVEMENT_YEARS, red, strict=True)) for name, red in improved}
     young = view.assessment.as_of < view.site.start + timedelta(days=round(6 * 365.25))
     if not chances or not young or chances["now"][5] >= LIKELY:
         return None

@@ -59,7 +59,10 @@ def _today(account: Account, language: words.Language, as_of: date) -> dict[str,
         "pages": {f"lots/{lot['lot']}/{PAGE_FILES[language]}" for lot in summary.get("lots", ())},
         "twice": summary["registered_hectares"] - summary["total_hectares"],
         "unknown": [
-            (STATUS_WORDS[status][language], row, words.text(f"account_why.{status}", language), reasons.get(status, []))
+            (
+                STATUS_WORDS[status][language], row, words.text(f"account_why.{status}", language),
+                reasons.get(status, []),
+            )
             for status in SIDES["unknown"] if (row := summary["by_status"][status])["sites"]
         ],
         "states": [(state, words.text(f"account_state.{state}", language)) for state in STATES],

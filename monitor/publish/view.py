@@ -72,16 +72,6 @@ IMPROVEMENT_YEARS: Final = (3, 4, 5, 6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DetectionImprovement:
-    """Probability of a red alert on a site on which nothing grows, if it were seen better."""
-
-    name: str
-    """``now``, ``more_scenes`` (twice the clear scenes), ``strips`` (control strips) or ``both``."""
-    red: tuple[float, ...]
-    """By the end of each of :data:`IMPROVEMENT_YEARS`. [1]"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class DetectionAssumptions:
     """Assumptions behind the detection chances of a site without an observed season."""
 
@@ -186,8 +176,9 @@ class SiteView:
     """Points of its growth chart, ascending by day."""
     detectability: tuple[DetectionChance, ...] = ()
     """By years since the start; empty: unknown, and not shown."""
-    detection_improvements: tuple[DetectionImprovement, ...] = ()
-    """Gain by more scenes and control strips; empty: unknown, and not shown."""
+    detection_improvements: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Probability of a red alert on a site on which nothing grows, by the end of each of :data:`IMPROVEMENT_YEARS`:
+    ``now``, with ``more_scenes`` (twice the clear scenes), control ``strips`` or ``both``; empty: unknown. [1]"""
     detection_assumptions: DetectionAssumptions | None = None
     """Assumptions of `detectability`; None: it is based on the scenes of the site."""
     calibration: CalibrationTable | None = None

@@ -161,24 +161,15 @@ def landscape_series(
     )
 
 
-def site_series(
-    stored: StoredSite, controls: ControlSet, site: Site, *, left_out: LeftOut | None = None,
-    snapshot: str | None = None,
-) -> Columns:  # fmt: skip
-    """Build the series of one site: the columns of :mod:`monitor.series.columns`, ascending by (time, acquisition).
-
-    The start of `site` is used; for control units and those that are left out see :class:`Compared`; the snapshot is
-    the newest by default. Raises ``StoreBroken`` where the store cannot be read, or has no such snapshot.
-    """
-    return series_and_units(stored, controls, site, left_out=left_out, snapshot=snapshot)[0]
-
-
 def series_and_units(
     stored: StoredSite, controls: ControlSet, site: Site, *, left_out: LeftOut | None = None,
     snapshot: str | None = None,
 ) -> tuple[Columns, UnitChoice | None]:  # fmt: skip
-    """Series of one site as :func:`site_series` gives it, and the choice of its units that it rests on; None: it has
-    none.
+    """Build the series of one site: the columns of :mod:`monitor.series.columns`, ascending by (time, acquisition); and
+    the choice of its units that it rests on (None: it has none).
+
+    The start of `site` is used; for control units and those that are left out see :class:`Compared`; the snapshot is
+    the newest by default. Raises ``StoreBroken`` where the store cannot be read, or has no such snapshot.
     """
     compared = Compared(ground=stored.ground, start=site.start, controls=controls, left_out=left_out or {})
     series = landscape_series(stored.landscape, [compared], rows=stored.row_limit(snapshot))

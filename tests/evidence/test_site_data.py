@@ -23,7 +23,7 @@ from monitor.evidence.container import Container, write_container
 from monitor.evidence.faults import PackRefused
 from monitor.evidence.site_data import ARRAYS, _arrays, rebuild_store, site_data_members
 from monitor.imagery.source import Scene
-from monitor.series.build import site_series
+from monitor.series.build import series_and_units
 from monitor.sites.registry import read_sites
 from tests.evidence.small_pack import KEY
 from tests.landscape import records, site_scene
@@ -191,7 +191,7 @@ def test_the_sites_of_the_demonstration_come_back(demo, tmp_path, sites):
         assert_same(stored, back)
         site = next(one for one in read_sites(demo / "sites.geojson").sites if one.id == stored.site)
         controls = ControlSet.from_json(stored.controls)
-        series, others = (site_series(one, controls, site) for one in (stored, back))
+        series, others = (series_and_units(one, controls, site)[0] for one in (stored, back))
         for name, values in series.items():
             np.testing.assert_array_equal(values, others[name], err_msg=name)
 

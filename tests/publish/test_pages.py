@@ -22,7 +22,7 @@ from monitor.publish.pictures import outline_path
 from monitor.publish.products import write_catalogue, write_index, write_site
 from monitor.publish.programme import programme_account
 from monitor.publish.programme_files import write_account
-from monitor.publish.view import DetectionAssumptions, DetectionImprovement, Film
+from monitor.publish.view import DetectionAssumptions, Film
 from monitor.sites.cover_scale import FieldFactor
 from monitor.verdict.assessment import AlertLevel, Status, assessment_to_json
 from monitor.verdict.erosion import UNVERIFIED
@@ -522,8 +522,7 @@ def test_while_no_season_was_seen_the_page_says_what_the_chances_assume():
 def test_a_page_says_plainly_what_cannot_be_known_before_the_sixth_year():
     def text(language, *, ring=0.11, start=date(2017, 4, 1), **strips):
         rows = {"now": (0.0, 0.02, ring, 0.3)} | strips
-        chances = tuple(DetectionImprovement(name=name, red=red) for name, red in rows.items())
-        return text_of(make_view(site=make_site(start=start), detection_improvements=chances), language)
+        return text_of(make_view(site=make_site(start=start), detection_improvements=rows), language)
 
     with_ring = text("en", strips=(0.1, 0.2, 0.5, 0.65))
     for words in (

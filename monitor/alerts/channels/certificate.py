@@ -1,14 +1,24 @@
-"""The end of validity of the TLS certificate of an address."""
+"""Trusted servers: those whose certificate the system's authorities have signed, and until when it is valid."""
 
 import socket
 import ssl
 from datetime import UTC, datetime
 from typing import Final
 
-from monitor.alerts.channels.trust import system_trust
 from monitor.errors import BadConfiguration, TryLater
 
 TIMEOUT: Final = 10.0  # longest time to wait for a connection [s]
+
+
+def system_trust() -> ssl.SSLContext:
+    """The authorities that the system trusts, or those in the file that ``SSL_CERT_FILE`` names.
+
+    Not strict about the form of certificates, which Python is from 3.13 on and other programs of the system are not:
+    many authorities of companies lack a key identifier.
+    """
+    context = ssl.create_default_context()
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context
 
 
 def certificate_end(host: str, port: int) -> datetime:

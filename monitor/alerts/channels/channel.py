@@ -20,7 +20,7 @@ class Undeliverable(MonitorError):
 
 
 class Channel(Protocol):
-    """A way to deliver messages. It may keep a connection open until :meth:`close`."""
+    """A way to deliver messages. One that keeps a connection open has its own :meth:`close`."""
 
     def send(self, message: Message, recipient: str) -> str:
         """Deliver a message; returns the answer of the receiver, in one line without secrets.
@@ -38,4 +38,4 @@ class Channel(Protocol):
 
     def close(self) -> None:
         """Close the connection, if one is open."""
-        ...
+        return

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from monitor.alerts.channels.channel import Message, NotDelivered
+from monitor.alerts.channels.channel import Channel, Message, NotDelivered
 from monitor.alerts.mail import as_mail
 from monitor.files import write_atomically
 from monitor.sites.names import folder_name
 
 
-class Files:
+class Files(Channel):
     """Writes messages to a folder: the mail as ``<name>.eml``, the record as ``<name>.json``.
 
     The name says the site, the rule and the number of the event (``ulan-03_failure_1``) where the record is of one
@@ -37,9 +37,6 @@ class Files:
         except OSError as error:
             raise NotDelivered(f"{self._folder} cannot be written: {error.strerror or type(error).__name__}") from error
         return f"written to {self._folder.name}/{name}.eml"
-
-    def close(self) -> None:
-        """Nothing is open."""
 
 
 def file_name(message: Message) -> str:

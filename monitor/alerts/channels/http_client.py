@@ -15,8 +15,8 @@ from urllib.parse import SplitResult
 import urllib3
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, SSLError
 
+from monitor.alerts.channels.certificate import system_trust
 from monitor.alerts.channels.channel import NotDelivered, Unreachable
-from monitor.alerts.channels.trust import system_trust
 from monitor.errors import BadConfiguration
 from monitor.imagery.addresses import AllowList, endpoint, parse_url
 from monitor.imagery.deadline import HTTPPool, HTTPSPool, open_url, request_deadline

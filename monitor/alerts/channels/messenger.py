@@ -1,18 +1,69 @@
 """Common to the messengers: texts within a limit of bytes, and errors inside a response of status 200."""
 
+import base64
+import hashlib
+import hmac
 import json
 import re
+import time
 import unicodedata
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
-from monitor.alerts.channels.channel import Message, NotDelivered, Undeliverable
+from monitor.alerts.channels.channel import Channel, Message, NotDelivered, Undeliverable
 from monitor.alerts.channels.http_client import HttpClient
 from monitor.sites.names import without_invisible
 
 CUT: Final = "…"  # ends a text that was cut
 MAX_CLUSTER: Final = 32
 """Longest sequence of code points that is treated as one character. [code points]"""
+
+
+class Messenger(Channel):
+    """Posts texts to one group, through a robot of the group.
+
+    `url` is an address without the `token` of the robot; empty: that of the service. `secret` signs the requests; None:
+    the robot must be secured by other means.
+    """
+
+    service: ClassVar[str]  # its name
+    service_url: ClassVar[str]
+    code: ClassVar[str]  # name of the error code in an answer, 0 if delivered
+    text: ClassVar[str]  # name of its text
+    refused: ClassVar[frozenset[int]]  # codes by which this message is never accepted
+
+    def __init__(
+        self, http: HttpClient, *, url: str, token: str, secret: str | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:  # fmt: skip
+        self._http, self._token, self._secret, self._clock = http, token, secret, clock
+        self._url = url or self.service_url
+        http.check(self._url)
+
+    def post(self, url: str, content: Mapping[str, Any]) -> str:
+        """Post JSON values and return the answer; token and secret are replaced in texts that are returned or raised.
+
+        Raises ``Undeliverable`` for a code of :attr:`refused`, and ``NotDelivered`` for another or no confirmation.
+        """
+        response = self._http.request(
+            "POST", url, body=as_json(content), headers={"Content-Type": "application/json; charset=utf-8"}
+        )
+        answer = _parsed(response.body)
+        number = answer.get(self.code, answer.get("StatusCode"))  # the latter in older answers of Feishu
+        said = without_invisible(str(answer.get(self.text, "")))[:200]
+        for secret in (self._token, self._secret or self._token):
+            said = said.replace(secret, "***")
+        if response.status == 200 and number == 0 and not isinstance(number, bool):
+            return f"{self.code} 0 {said}".rstrip()
+        if not isinstance(number, int):
+            raise NotDelivered(f"{self.service} answers status {response.status} without a confirmation")
+        msg = f"{self.service} answers {self.code} {number}: {said}"
+        raise (Undeliverable if number in self.refused else NotDelivered)(msg)
+
+
+def signature(key: bytes, content: bytes) -> str:
+    """HMAC-SHA256 in base64."""
+    return base64.b64encode(hmac.digest(key, content, hashlib.sha256)).decode()
 
 
 def fitted(message: Message, max_bytes: int, *, size: Callable[[str], int]) -> str:
@@ -46,31 +97,6 @@ def json_size(text: str) -> int:
 def as_json(values: Any) -> bytes:
     """JSON values as they are sent."""
     return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def post(
-    http: HttpClient, url: str, content: Mapping[str, Any], *, service: str, code: str, text: str,
-    refused: frozenset[int], secrets: tuple[str, ...],
-) -> str:  # fmt: skip
-    """Post JSON values to a messenger (`service`) and return its answer.
-
-    `code` and `text` are the names of the error code, 0 if delivered, and of its text in the answer; `refused` are the
-    codes by which this message is never accepted (``Undeliverable``; ``NotDelivered`` without a confirmation).
-    `secrets` are replaced in texts that are returned or raised.
-    """
-    response = http.request(
-        "POST", url, body=as_json(content), headers={"Content-Type": "application/json; charset=utf-8"}
-    )
-    answer = _parsed(response.body)
-    number = answer.get(code, answer.get("StatusCode"))  # the latter in older answers of Feishu
-    said = without_invisible(str(answer.get(text, "")))[:200]
-    for secret in secrets:
-        said = said.replace(secret, "***")
-    if response.status == 200 and number == 0 and not isinstance(number, bool):
-        return f"{code} 0 {said}".rstrip()
-    if not isinstance(number, int):
-        raise NotDelivered(f"{service} answers status {response.status} without a confirmation")
-    raise (Undeliverable if number in refused else NotDelivered)(f"{service} answers {code} {number}: {said}")
 
 
 def _parsed(body: bytes) -> dict[str, Any]:

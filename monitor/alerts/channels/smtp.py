@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, Final
 
+from monitor.alerts.channels.certificate import system_trust
 from monitor.alerts.channels.channel import Message, NotDelivered, Undeliverable, Unreachable
-from monitor.alerts.channels.trust import system_trust
 from monitor.alerts.mail import as_mail, parse_address
 from monitor.errors import BadConfiguration
 from monitor.sites.names import without_invisible

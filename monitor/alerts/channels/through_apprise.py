@@ -8,14 +8,14 @@ import logging
 import threading
 from typing import Final
 
-from monitor.alerts.channels.channel import Message, NotDelivered
+from monitor.alerts.channels.channel import Channel, Message, NotDelivered
 from monitor.errors import BadConfiguration
 
 DEADLINE: Final = 30.0
 """Longest time of a delivery; the library limits only the time between two bytes of an answer. [s]"""
 
 
-class ThroughApprise:
+class ThroughApprise(Channel):
     """Sends the brief text of messages to one service.
 
     `url` is an address as Apprise spells it, with its secrets: ``BadConfiguration`` where Apprise does not know it, or
@@ -58,6 +58,3 @@ class ThroughApprise:
         except Exception as error:  # noqa: BLE001 - any plugin, any error; its text may repeat the address
             return f"Apprise failed: {type(error).__name__}"
         return None if delivered else "Apprise could not deliver the message"
-
-    def close(self) -> None:
-        """Nothing is open."""

@@ -7,15 +7,14 @@ References
 """
 
 import base64
-import hashlib
-import hmac
 import json
 import time
 from collections.abc import Callable
 from typing import Final
 
-from monitor.alerts.channels.channel import Message, NotDelivered, Undeliverable
+from monitor.alerts.channels.channel import Channel, Message, NotDelivered, Undeliverable
 from monitor.alerts.channels.http_client import HttpClient
+from monitor.alerts.channels.messenger import signature
 from monitor.errors import BadConfiguration
 
 PREFIX: Final = "whsec_"  # prefix of a secret in base64
@@ -23,7 +22,7 @@ _WAITS: Final = frozenset({401, 403, 404, 405, 407, 408, 421, 425, 429})
 """Statuses 4xx after which the message waits: the receiver is busy, or the operator can correct address or secret."""
 
 
-class Webhook:
+class Webhook(Channel):
     """Posts the record of each message to one address.
 
     `secret` signs the records: ``whsec_`` and base64, or any text; None: they are not signed. ``BadConfiguration``: the
@@ -48,15 +47,12 @@ class Webhook:
         headers = {"Content-Type": "application/json", "webhook-id": message.id, "webhook-timestamp": sent}
         if self._keys:
             signed = b".".join([message.id.encode(), sent.encode(), body])
-            headers["webhook-signature"] = " ".join(f"v1,{_mac(key, signed)}" for key in self._keys)
+            headers["webhook-signature"] = " ".join(f"v1,{signature(key, signed)}" for key in self._keys)
         status = self._http.request("POST", self._url, body=body, headers=headers).status
         if 200 <= status < 300:
             return f"status {status}"
         msg = f"the receiver does not take the message: status {status}"
         raise (Undeliverable if 400 <= status < 500 and status not in _WAITS else NotDelivered)(msg)
-
-    def close(self) -> None:
-        """Nothing is open."""
 
 
 def _keys(secret: str) -> tuple[bytes, ...]:
@@ -71,7 +67,3 @@ def _keys(secret: str) -> tuple[bytes, ...]:
             raise BadConfiguration(f"the secret of a webhook begins with {PREFIX}, but the rest is not base64")
         return (decoded,)
     return (secret.encode(), decoded) if decoded else (secret.encode(),)
-
-
-def _mac(key: bytes, content: bytes) -> str:
-    return base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()

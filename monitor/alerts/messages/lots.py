@@ -1,7 +1,6 @@
 """The message to the operators about lots whose work is not taking hold, or is again."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date
 from typing import Any, Final
 
 from monitor.alerts import words
@@ -26,8 +25,9 @@ def lot_lines(payloads: Sequence[Payload], language: Language) -> tuple[list[str
     lines = []
     for payload in payloads[:MAX_LISTED]:
         if not one:
-            label = text("lot.headline", language, label=_label(payload, language), name=lot_name(payload, language))
-            lines.append(label)
+            lot, partner = payload["lot"], short(without_invisible(payload["lot"]["partner"]))
+            name = words.lot_name(partner, lot["programme_year"], lot["intervention"], language)
+            lines.append(text("lot.headline", language, label=_label(payload, language), name=name))
         lines += _about(payload, language, full=one)
     if len(payloads) > MAX_LISTED:
         lines.append(text("digest.more", language, n=len(payloads) - MAX_LISTED))
@@ -37,14 +37,6 @@ def lot_lines(payloads: Sequence[Payload], language: Language) -> tuple[list[str
         "n": len(payloads), "label": _label(first, language), "partner": short(without_invisible(lot["partner"])),
         "year": lot["programme_year"], "what": words.cause(alert["rule"], alert["level"], language),
     }  # fmt: skip
-
-
-def lot_name(payload: Payload, language: Language) -> str:
-    """Name of a lot: partner, programme year and intervention."""
-    lot = payload["lot"]
-    intervention = words.INTERVENTION_NAMES[lot["intervention"]][language]
-    partner = short(without_invisible(lot["partner"]))
-    return text("lot.name", language, partner=partner, year=lot["programme_year"], intervention=intervention)
 
 
 def _label(payload: Payload, language: Language) -> str:
@@ -57,8 +49,8 @@ def _about(payload: Payload, language: Language, *, full: bool) -> list[str]:
     area = "–" if verdict["hectares"] is None else words.area(verdict["hectares"], language, both=True)
     shares = {name: words.percent(verdict[key]) for name, key in _SHARES}
     measured = text("lot.share", language, n=verdict["sites"], area=area, **shares)
-    looked, opened = _day(verdict["as_of"], language), _day(alert["opened"], language)
-    since = _day(verdict["alert_since"], language) if verdict["alert_since"] else opened
+    looked, opened = words.day(verdict["as_of"], language), words.day(alert["opened"], language)
+    since = words.day(verdict["alert_since"], language) if verdict["alert_since"] else opened
     link = [text("lot.page", language, page=page)] if page else []
     if payload["event"] == AlertEvent.RESOLVED:
         return [text("lot.resolved", language, opened=opened, day=looked), measured, *link]
@@ -95,7 +87,3 @@ def rate(level: str, language: Language) -> str:
         "late": round(100 * WATCH_LATE_AT_HALF), "on_time": round(100 * WATCH_AT_HALF), "red": round(100 * RED_AT_HALF),
     }  # fmt: skip
     return text(f"lot.{level}_rate", language, **values)
-
-
-def _day(value: str, language: Language) -> str:
-    return words.day(date.fromisoformat(value), language)

@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -111,7 +111,7 @@ def _failed_night(payloads: Sequence[Payload], language: Language) -> dict[str, 
     for night in payloads:
         status = str(night["status"])
         key = f"exit.{status if status in words.TEXTS['exit'] else 'other'}"
-        day = _day(night["as_of"], language)
+        day = words.day(night["as_of"], language)
         lines.append(text("operators.failed_night", language, day=day, status=status, meaning=text(key, language)))
         if night.get("error"):
             lines.append(text("operators.failed_night_error", language, error=short(_inert(night["error"]), 500)))
@@ -131,7 +131,7 @@ def _failed_night(payloads: Sequence[Payload], language: Language) -> dict[str, 
         more = int(night["n_failed"]) - len(night["failed"])
         lines += [text("operators.failed_night_more", language, n=more)] if more > 0 else []
     commands = ["regrowth doctor", "regrowth run"]
-    return _part(language, "failed_night", lines, commands, day=_day(payloads[-1]["as_of"], language))
+    return _part(language, "failed_night", lines, commands, day=words.day(payloads[-1]["as_of"], language))
 
 
 def _silence(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:
@@ -141,7 +141,7 @@ def _silence(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:
         if site["last_observed"] is None:
             lines.append(text("operators.silence_never", language, **known))
         else:
-            day = _day(site["last_observed"], language)
+            day = words.day(site["last_observed"], language)
             lines.append(text("operators.silence_line", language, **known, day=day, days=site["days"]))
         lines += _page(site, language) if len(payloads) <= MAX_ESCALATED else []
     lines += _more(payloads, language)
@@ -152,7 +152,7 @@ def _source_stale(payloads: Sequence[Payload], language: Language) -> dict[str, 
     lines = []
     for source in payloads:
         values = {name: source[name] for name in ("provider", "days", "usual_gap")}
-        lines.append(text("operators.source_stale", language, day=_day(source["newest"], language), **values))
+        lines.append(text("operators.source_stale", language, day=words.day(source["newest"], language), **values))
         for provider, n in source["others"]:
             lines.append(text("operators.source_stale_other", language, provider=provider, n=n))
     lines.append(text("operators.source_stale_fix", language))
@@ -163,7 +163,7 @@ def _mass_fall(payloads: Sequence[Payload], language: Language) -> dict[str, Any
     lines = []
     for fall in payloads:
         counts = {name: fall[name] for name in ("fell", "sites", "messages")}
-        lines.append(text("operators.mass_fall", language, day=_day(fall["day"], language), **counts))
+        lines.append(text("operators.mass_fall", language, day=words.day(fall["day"], language), **counts))
     commands = ["regrowth alerts list", "regrowth alerts release"]
     last = payloads[-1]
     return _part(language, "mass_fall", lines, commands, fell=last["fell"], sites=last["sites"])
@@ -177,7 +177,7 @@ def _escalation(payloads: Sequence[Payload], language: Language, kind: str = "es
         cause = words.cause(alert["rule"], alert["level"], language)
         line = text(
             f"operators.{kind}_line", language, site=_named(payload, language, alert["id"]), cause=cause,
-            day=_day(alert["opened"], language), days=payload["days"], manager=_manager(payload, language),
+            day=words.day(alert["opened"], language), days=payload["days"], manager=_manager(payload, language),
             reason=words.REASON_NAMES.get(alert["answer_reason"], {}).get(language, "–"),
             note=short(_inert(alert["note"] or "–"), 300),
         )  # fmt: skip
@@ -226,12 +226,12 @@ def _manager(payload: Payload, language: Language) -> str:
 def _self_check(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:
     lines = []
     for check in payloads:
-        site, day = _named(check, language, check["site"]), _day(check["day"], language)
+        site, day = _named(check, language, check["site"]), words.day(check["day"], language)
         if check["error"]:
             lines.append(text("operators.self_check_error", language, site=site, day=day))
             lines.append(text("operators.failed_night_error", language, error=short(_inert(check["error"]), 500)))
             continue
-        n, as_of = check["n_differences"], _day(check["as_of"], language)
+        n, as_of = check["n_differences"], words.day(check["as_of"], language)
         lines.append(text("operators.self_check", language, site=site, day=day, as_of=as_of, n=n))
         if language == "zh":
             lines.append(text("operators.self_check_listed", language))
@@ -245,8 +245,8 @@ def _self_check(payloads: Sequence[Payload], language: Language) -> dict[str, An
 def _head(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:
     (line,) = payloads
     lines = [
-        text("operators.head_line", language, number=line["number"], day=_day(line["night"], language)), line["hash"],
-        text("operators.head", language),
+        text("operators.head_line", language, number=line["number"], day=words.day(line["night"], language)),
+        line["hash"], text("operators.head", language),
     ]  # fmt: skip
     command = f"regrowth verify PACK --key signing.pub --head {line['hash']}"
     return _part(language, "head", lines, [command], month=line["month"])
@@ -265,7 +265,7 @@ def _plan_edited(payloads: Sequence[Payload], language: Language) -> dict[str, A
 def _replan(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:
     lines = []
     for change in payloads:
-        name, day = _inert(change["name"][language]), _day(change["from"], language)
+        name, day = _inert(change["name"][language]), words.day(change["from"], language)
         lines.append(text("operators.replan", language, name=name, day=day))
         for column, old, new in words.promise_changes(change["columns"], language):
             values = {"column": column, "old": short(_inert(old)), "new": short(_inert(new))}
@@ -283,7 +283,7 @@ def _handover(payloads: Sequence[Payload], language: Language) -> dict[str, Any]
     for to in ("manager", "operators"):
         names = [_inert(payload["name"]) for payload in payloads if payload["to"] == to]
         if names:
-            lines.append(text(f"handover.to_{to}", language, day=_day(payloads[0]["day"], language)))
+            lines.append(text(f"handover.to_{to}", language, day=words.day(payloads[0]["day"], language)))
             lines += [*map(short, names[:MAX_LISTED]), *_more(names, language)]
     lines.append(text("handover.nothing", language))
     n, name = len(payloads), short(_inert(payloads[0]["name"]))
@@ -315,7 +315,3 @@ def _plain(line: str | Link, language: Language) -> str:
 
 def _inert(value: object) -> str:
     return without_invisible(str(value))
-
-
-def _day(value: str, language: Language) -> str:
-    return words.day(date.fromisoformat(value), language)

@@ -206,7 +206,8 @@ def _finding(site: Site, a: Assessment) -> tuple[str, str]:
     english, chinese = (
         ("；" if language == "zh" else "; ").join(
             words.text(
-                f"site_finding.{kind}", language, day=day and words.day(day, language), month=month_in_words(site.start.year, site.start.month, language),
+                f"site_finding.{kind}", language, day=day and words.day(day, language),
+                month=month_in_words(site.start.year, site.start.month, language),
                 before=words.points(a.loss_from), after=words.points(a.loss_to),
                 theta="{theta}", low="{low}", high="{high}",
             )
