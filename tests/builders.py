@@ -6,6 +6,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from datetime import UTC, date, datetime
 from io import StringIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ from jobs.imagery.sources import Sources
 from jobs.runtime.settings import Settings, load
 from monitor.alerts.alert import Alert, AlertState, alert_id
 from monitor.imagery.source import Scene, Source
+from monitor.publish import products
+from monitor.publish.index.programme_view import ProgrammeView
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 
@@ -125,3 +128,9 @@ def printed_json(*arguments: object, status: int = 0, config: Path | None = None
     left, out, err = regrowth(*arguments, "--json", config=config)
     assert left == status, out + err
     return json.loads(out)
+
+
+def write_index(rows, alerts, root, as_of, *, ground_keys=MappingProxyType({}), **more) -> None:
+    """Write tables and index of some sites under a root."""
+    view = ProgrammeView(rows=rows, alerts={alert.site: alert for alert in alerts}, as_of=as_of, **more)
+    products.write_index(view, root, ground_keys)

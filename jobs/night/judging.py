@@ -21,7 +21,7 @@ from monitor.ingest.task import FetchResult
 from monitor.ledger.assessments import StoredAssessment
 from monitor.ledger.rows import Payload
 from monitor.ledger.transaction import Transaction
-from monitor.maps.site_verdict import OfSite, VerdictInputs, series_verdict, series_verdicts, verdict_with_areas
+from monitor.maps.site_verdict import OfSite, VerdictInputs, series_verdicts, verdict_with_areas
 from monitor.maps.worst_patch import WorstPatch
 from monitor.series.columns import Columns, content_hash, observed_until
 from monitor.series.field_rows import local_factor
@@ -145,7 +145,7 @@ def _under_earlier_promises(
         if ground_key(promised) == ground_key(registered):
             site = replace(in_episode(promised, episodes, inputs.episode), slope_degrees=inputs.site.slope_degrees)
             under = stored, snapshot, series, replace(inputs, site=site)
-            verdict = series_verdict(*under, as_of)
+            (verdict,) = series_verdicts([under], Series.of(series), as_of)
             earlier[number], _ = verdict_with_areas(verdict, _neighbours(t, site, around, verdict.assessment), *under)
     return earlier
 

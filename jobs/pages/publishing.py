@@ -54,6 +54,7 @@ from monitor.publish.drafts import (
     sums_of_drafts,
     write_draft,
 )
+from monitor.publish.index.programme_view import ProgrammeView
 from monitor.publish.lots import LotView, write_lots
 from monitor.publish.outdated import is_current, missing_photos, pages_code_hash
 from monitor.publish.products import write_catalogue, write_index, write_photos, write_plan
@@ -127,15 +128,15 @@ def publish(
                 log.warning("no line of the chain has the head that the index stated until now", head=unknown)
             history = read_history(t, rows, day=day, night=night, silence_days=settings.alerts.silence_days)
         judged = [(plan.site, plan.ground, plan.row.snapshot) for plan in assessed.plans]
-        write_index(
-            rows, alerts, settings.outputs.root, as_of=day, alpha=settings.alerts.alpha, precision=measured,
-            lots=[(view.lot, len(view.members), view.hectares, view.verdict) for view in with_sites],
+        index = ProgrammeView(
+            rows=rows, alerts={alert.site: alert for alert in alerts}, as_of=day, alpha=settings.alerts.alpha,
+            precision=measured, lots=[(view.lot, len(view.members), view.hectares, view.verdict) for view in with_sites],
             notice=notice, history=history, basemap=settings.outputs.map_tiles, head=head,
             growth={plan.site.id: plan.growth for plan in assessed.plans},
             grounds=write_grounds(judged, settings.store.root, settings.outputs.root),
-            ground_keys={site.id: ground for site, ground, _ in judged},
             manager_names=settings.outputs.manager_names,
         )  # fmt: skip
+        write_index(index, settings.outputs.root, {site.id: ground for site, ground, _ in judged})
     return outcomes
 
 

@@ -26,7 +26,7 @@ from monitor.cube.records import MEANS, MEASURES, UNIT_MEASURES, digest
 from monitor.cube.stored_site import CUBE_CHUNK_BYTES, StoredSite
 from monitor.errors import UNREAD, WRONG_RADIOMETRY, BadConfiguration, BadData
 from monitor.ingest.observations import judge_scene, no_means, site_means
-from monitor.maps.site_verdict import VerdictInputs, series_verdict, verdict_with_areas
+from monitor.maps.site_verdict import VerdictInputs, series_verdicts, verdict_with_areas
 from monitor.publish.control_ground import control_ground
 from monitor.series.build import series_and_units
 from monitor.series.columns import Columns, observed_until
@@ -35,7 +35,7 @@ from monitor.sites.cover_scale import FieldFactor
 from monitor.sites.geometry import geodesic_hectares
 from monitor.sites.site import Site
 from monitor.verdict.assess import DEFAULT
-from monitor.verdict.assessment import Assessment, assessment_to_json
+from monitor.verdict.assessment import Assessment, Series, assessment_to_json
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.loss_ground import LossGround
 from monitor.verdict.reasons import Reason
@@ -303,7 +303,8 @@ def _of_verdict(
 ) -> list[Difference]:
     """Differences of the verdict, area of failure and loss included."""
     try:
-        verdict = series_verdict(stored, snapshot, series, inputs, recorded.as_of)
+        of_site = (stored, snapshot, series, inputs)
+        (verdict,) = series_verdicts([of_site], Series.of(series), recorded.as_of)
         loss = None
         if verdict.assessment.loss_on is not None:
             loss = LossGround(neighbours=recorded.neighbours, together=recorded.neighbours_lost)

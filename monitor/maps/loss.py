@@ -76,10 +76,7 @@ def loss_map(
     values = derived.get(store.derived.with_suffix(".loss"), inputs, make, module=__name__)
     if values["hectares"] is None:
         return None
-    return LossMap(
-        hectares=values["hectares"], low=values["low"], high=values["high"], chance=values["chance"],
-        times=values["times"],
-    )  # fmt: skip
+    return LossMap(**values)
 
 
 def compared_scenes(site: Site, observed: Mapping[str, np.ndarray], last: np.datetime64, first: np.datetime64) -> (

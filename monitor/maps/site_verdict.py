@@ -65,13 +65,6 @@ class SeriesVerdict:
     background: tuple[str, ...]  # the reasons that do not come from the series, which `assessment` has too
 
 
-def series_verdict(
-    stored: StoredSite, snapshot: str, series: Mapping[str, np.ndarray], inputs: VerdictInputs, as_of: date
-) -> SeriesVerdict:
-    """Judge one site by its series, see :func:`series_verdicts`."""
-    return series_verdicts([(stored, snapshot, series, inputs)], Series.of(series), as_of)[0]
-
-
 def series_verdicts(sites: Sequence[OfSite], series: Series, as_of: date) -> list[SeriesVerdict]:
     """Judge some sites by their series; their constants are the same.
 

@@ -5,7 +5,7 @@ which reads the store once.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import date
 from functools import cache, partial
 from hashlib import sha256
@@ -16,7 +16,6 @@ import numpy as np
 import xarray as xr
 from shapely.geometry import Polygon
 
-from monitor.alerts.alert import Alert
 from monitor.controls.control_means import UnitChoice
 from monitor.controls.screening import left_out_from_json
 from monitor.controls.selection import NOT_CHOSEN, ControlSet
@@ -38,26 +37,15 @@ from monitor.publish.control_ground import ControlGround, control_ground
 from monitor.publish.outdated import LOSS_PAIR, outdated_pictures
 from monitor.publish.pictures import film_rgb
 from monitor.publish.products import write_site
-from monitor.publish.view import (
-    NO_ANSWER,
-    Chip,
-    DetectionAssumptions,
-    DetectionChance,
-    FieldAnswer,
-    Film,
-    SiteView,
-)
+from monitor.publish.view import NO_ANSWER, Chip, Film, PageFacts, SiteView
 from monitor.series.build import Compared, choice_of, landscape_series
 from monitor.series.columns import SPREAD_COLUMNS, Columns, decode_texts, no_observations, observed_until
-from monitor.series.field_rows import FieldRow
 from monitor.sites.biomes import biome_of
-from monitor.sites.cover_scale import FieldFactor
 from monitor.sites.site import Site
 from monitor.verdict.assess import DEFAULT, JudgedSites, judge_sites
 from monitor.verdict.assessment import AlertLevel, Assessment, Series, Status
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.fitted import fitted
-from monitor.verdict.growth import GrowthPoint
 from monitor.verdict.lots import lot_of
 
 SumsBySeason = dict[Season, np.ndarray]
@@ -67,37 +55,20 @@ type SiteSeries = tuple[Columns, UnitChoice]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PageInputs:
+class PageInputs(PageFacts):
     """All inputs of the page of a site besides its store."""
 
-    site: Site
-    """The site in the episode of its assessment."""
     begun: date
     """Start of the site in its first episode: its control ground is compared with the years before."""
     ground: str
     """Key of the store of the site."""
-    assessment: Assessment
     snapshot: str | None
     """Snapshot of the store that the ledger names; None: nothing is stored."""
     left_out: Mapping[str, str]
     """By id of a control unit, the first day (ISO 8601) on which it no longer counts."""
     terrain: Terrain | None
-    growth: tuple[GrowthPoint, ...]
-    """Points of its growth chart."""
-    detectability: tuple[DetectionChance, ...]
-    detection_improvements: Mapping[str, tuple[float, ...]]
-    detection_assumptions: DetectionAssumptions | None
     calibration: Calibration | None
     """Constants of the verdict; None: unknown."""
-    alert: Alert | None
-    answers: tuple[FieldAnswer, ...]
-    measured: tuple[FieldRow, ...]
-    """Measurements on the ground, oldest first."""
-    biome_factor: FieldFactor | None
-    """Index cover per field cover by the field rows of all sites of the biome; None: too few."""
-    promises: tuple[Mapping[str, Any], ...]
-    """Up to the one that the assessment rests on, see :func:`monitor.sites.promise.entry`."""
-    notice: Mapping[str, str] | None
     key: str
     """Hash of all inputs of the page."""
     series_recorded: bool
@@ -181,14 +152,11 @@ def draft_page(
     )
     calibration = None if inputs.calibration is None else calibration_table(inputs.calibration, biome=biome_of(site))
     view = SiteView(
-        site=site, lot=lot_of(inputs.site), assessment=inputs.assessment,
+        **{shared.name: getattr(inputs, shared.name) for shared in fields(PageFacts)},
         observations={**columns, "reason": decode_texts(observed["reason"])}, lines=observed["line"].tolist(),
-        alert=inputs.alert, answers=inputs.answers, measured=inputs.measured, biome_factor=inputs.biome_factor,
-        promises=inputs.promises, notice=inputs.notice, growth=inputs.growth, film=film,
-        elevation=None if inputs.terrain is None else inputs.terrain.elevation,
+        lot=lot_of(site), film=film, elevation=None if inputs.terrain is None else inputs.terrain.elevation,
         slope=site.slope_degrees if inputs.terrain is None else inputs.terrain.slope,
-        detectability=inputs.detectability, detection_improvements=inputs.detection_improvements,
-        detection_assumptions=inputs.detection_assumptions, calibration=calibration, controls=ground,
+        calibration=calibration, controls=ground,
         fitted=None if stored is None or inputs.assessment.status in NO_ANSWER else fitted(judge(), 0),
         **_undrawn(stored, inputs, observed, ground, judge, zero),
     )  # fmt: skip

@@ -20,6 +20,7 @@ from monitor.alerts import words
 from monitor.alerts.messages.findings import WHOLE_SITE, where_to_look
 from monitor.alerts.messages.places import look_at, map_link, on_chinese_map, position
 from monitor.alerts.messages.progress import progress
+from monitor.alerts.messages.rendering import templates
 from monitor.alerts.messages.steps import alert_steps, site_steps
 from monitor.maps.film_years import WEEKS, peak_day
 from monitor.maps.worst_patch import LIKELY as LIKELY_ABSENT
@@ -49,13 +50,7 @@ NUMBERS_TEMPLATE: Final = "drawing.html"
 
 @cache
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([PAGE_TEMPLATES, INDEX_TEMPLATES]),
-        autoescape=lambda name: name != NUMBERS_TEMPLATE,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates(PAGE_TEMPLATES, INDEX_TEMPLATES, escaped=lambda name: name != NUMBERS_TEMPLATE)
     environment.filters |= {
         "inert": without_invisible, "inert_lines": without_invisible_lines, "percent": words.percent,
         "points": words.points, "probability": words.probability,

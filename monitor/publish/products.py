@@ -16,17 +16,12 @@ from typing import Any, Final
 
 import msgspec
 
-from monitor.alerts.alert import Alert
-from monitor.alerts.chain_head import ChainHead
 from monitor.alerts.messages.tracks import attachments
 from monitor.alerts.words import LANGUAGES, language_of
 from monitor.cube.context_pictures import stretch_of
 from monitor.files import write_atomically
-from monitor.publish.index.basemap import Basemap
-from monitor.publish.index.ground import Ground
-from monitor.publish.index.history import NO_HISTORY, History
 from monitor.publish.index.page import programme_files, remove_old_provinces
-from monitor.publish.index.programme_view import LotRow, ProgrammeView
+from monitor.publish.index.programme_view import ProgrammeView
 from monitor.publish.map_tags import map_tags
 from monitor.publish.outdated import (
     LOSS_PAIR,
@@ -64,7 +59,6 @@ from monitor.sites.names import folder_name
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
 from monitor.verdict.calibration import Calibration
-from monitor.verdict.growth import GrowthPoint
 from monitor.verdict.tables.plan_json import plan_json
 
 PLAN: Final = "plan.json"
@@ -227,28 +221,15 @@ def _json_lines(document: Mapping[str, Any]) -> bytes:
     return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
 
 
-def write_index(
-    rows: Sequence[tuple[Site, Assessment]], alerts: Iterable[Alert], root: Path, as_of: date, *, alpha: float,
-    precision: Sequence[Mapping[str, Any]] = (), lots: Sequence[LotRow] = (),
-    growth: Mapping[str, Sequence[GrowthPoint]] = MappingProxyType({}), notice: Mapping[str, str] | None = None,
-    history: History = NO_HISTORY, basemap: Basemap | None = None, grounds: Sequence[Ground] = (),
-    ground_keys: Mapping[str, str] = MappingProxyType({}),
-    head: ChainHead | None = None, manager_names: bool = False,
-) -> None:  # fmt: skip
+def write_index(view: ProgrammeView, root: Path, ground_keys: Mapping[str, str] = MappingProxyType({})) -> None:
     """Write tables and index of the whole programme; unchanged files are not written.
 
-    Parameters are the fields of :class:`monitor.publish.index.programme_view.ProgrammeView`; `alerts` are those that
-    are not resolved, or that a person has resolved while their cause is still seen; `ground_keys` by id of a site.
+    `ground_keys` are keys of what is stored of sites, by id.
     """
-    ordered = sorted(rows, key=lambda row: row[0].id)
-    open_alerts = {alert.site: alert for alert in alerts}
     root.mkdir(parents=True, exist_ok=True)
-    replace_if_changed(root / "status.json", status_json([a for _, a in ordered]))
-    replace_if_changed(root / "sites.parquet", sites_parquet(ordered, ground_keys))
-    view = ProgrammeView(
-        rows=ordered, alerts=open_alerts, as_of=as_of, alpha=alpha, precision=precision, lots=lots, growth=growth,
-        notice=notice, history=history, basemap=basemap, grounds=grounds, head=head, manager_names=manager_names,
-    )  # fmt: skip
+    rows = sorted(view.rows, key=lambda row: row[0].id)
+    replace_if_changed(root / "status.json", status_json([a for _, a in rows]))
+    replace_if_changed(root / "sites.parquet", sites_parquet(rows, ground_keys))
     files = programme_files(view)
     for name, content in files.items():
         path = root / name

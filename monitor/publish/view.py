@@ -121,11 +121,39 @@ class FieldAnswer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SiteView:
-    """Content of the page of one site on the day of its assessment."""
+class PageFacts:
+    """Content of the page of one site that the ledger has."""
 
     site: Site
+    """The site in the episode of its assessment."""
     assessment: Assessment
+    alert: Alert | None
+    """The alert that is not resolved, or that a person has resolved while its cause is still seen; None: no alert."""
+    answers: tuple[FieldAnswer, ...] = ()
+    """Answers to all alerts of the site, newest first."""
+    measured: tuple[FieldRow, ...] = ()
+    """Measurements on the ground, oldest first."""
+    biome_factor: FieldFactor | None = None
+    """Index cover per field cover by the field rows of all sites of the biome; None: too few."""
+    promises: tuple[Mapping[str, Any], ...] = ()
+    """Promises up to the one that the assessment rests on, see :func:`monitor.sites.promise.entry`."""
+    notice: Mapping[str, str] | None = None
+    """By language, a notice shown first."""
+    growth: tuple[GrowthPoint, ...] = ()
+    """Points of its growth chart, ascending by day."""
+    detectability: tuple[DetectionChance, ...] = ()
+    """By years since the start; empty: unknown, and not shown."""
+    detection_improvements: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Probability of a red alert on a site on which nothing grows, by the end of each of :data:`IMPROVEMENT_YEARS`:
+    ``now``, with ``more_scenes`` (twice the clear scenes), control ``strips`` or ``both``; empty: unknown. [1]"""
+    detection_assumptions: DetectionAssumptions | None = None
+    """Assumptions of `detectability`; None: it is based on the scenes of the site."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteView(PageFacts):
+    """Content of the page of one site on the day of its assessment."""
+
     observations: Mapping[str, Any] = field(repr=False)
     """Columns of ``observations.csv``, n values each, ascending by date: `date` is datetime64, a mean is NaN where
     nothing was seen. A DataFrame works too. With `lines`, only `date`, `cover`, `control_cover`, `accepted`,
@@ -155,32 +183,11 @@ class SiteView:
     """(n, 2) outline of the site in pixels of the maps, x right, y down; rings separated by a row of NaN. [pixel]"""
     patch: tuple[WorstPatch, np.ndarray] | None = field(default=None, repr=False)
     """Worst patch, of a sudden loss or else of failing ground, and its outline as `outline`; None: none is known."""
-    alert: Alert | None
-    """The alert that is not resolved, or that a person has resolved while its cause is still seen; None: no alert."""
-    answers: tuple[FieldAnswer, ...] = ()
-    """Answers to all alerts of the site, newest first."""
-    measured: tuple[FieldRow, ...] = ()
-    """Measurements on the ground, oldest first."""
-    biome_factor: FieldFactor | None = None
-    """Index cover per field cover by the field rows of all sites of the biome; None: too few."""
-    promises: tuple[Mapping[str, Any], ...] = ()
-    """Promises up to the one that the assessment rests on, see :func:`monitor.sites.promise.entry`."""
     lines: Sequence[bytes] | None = field(default=None, repr=False)
     """Lines of ``observations.csv`` (:func:`monitor.series.observations.observation_lines`) in UTF-8; None: not made
     yet."""
-    notice: Mapping[str, str] | None = None
-    """By language, a notice shown first, for instance that the fates of a demonstration are injected."""
     film: Film | None = None
     """None: no scene in the weeks that it shows."""
-    growth: tuple[GrowthPoint, ...] = ()
-    """Points of its growth chart, ascending by day."""
-    detectability: tuple[DetectionChance, ...] = ()
-    """By years since the start; empty: unknown, and not shown."""
-    detection_improvements: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    """Probability of a red alert on a site on which nothing grows, by the end of each of :data:`IMPROVEMENT_YEARS`:
-    ``now``, with ``more_scenes`` (twice the clear scenes), control ``strips`` or ``both``; empty: unknown. [1]"""
-    detection_assumptions: DetectionAssumptions | None = None
-    """Assumptions of `detectability`; None: it is based on the scenes of the site."""
     calibration: CalibrationTable | None = None
     controls: ControlGround | None = None
     """Control ground of the site; None: it has none yet."""

@@ -13,8 +13,9 @@ from shapely.geometry import box
 
 from monitor.controls.selection import ControlSet, Unit
 from monitor.publish.control_ground import control_ground
-from monitor.publish.products import write_catalogue, write_index, write_plan, write_site
+from monitor.publish.products import write_catalogue, write_plan, write_site
 from monitor.series.observations import BYTE_ORDER_MARK
+from tests.builders import write_index
 from tests.publish.conftest import MEASURED, make_view
 from tests.publish.test_control_ground import NAMES, choice
 from tests.publish.test_stac import check_files, check_valid

@@ -16,11 +16,12 @@ from PIL import Image
 
 from monitor.publish.lots import LotView, write_lots
 from monitor.publish.pictures import NOT_SEEN
-from monitor.publish.products import write_index, write_photos, write_site
+from monitor.publish.products import write_photos, write_site
 from monitor.verdict.assessment import AlertLevel, Status
 from monitor.verdict.erosion import UNVERIFIED
 from monitor.verdict.lots import Use
 from tests.accessibility import violations
+from tests.builders import write_index
 from tests.publish.conftest import (
     FACTS,
     HOSTILE_SITE,

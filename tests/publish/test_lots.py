@@ -8,10 +8,10 @@ import pytest
 
 from monitor.alerts.alert import AlertState, Verdict
 from monitor.publish.lots import LotView, lot_page, write_lots
-from monitor.publish.products import write_index
 from monitor.verdict.assessment import AlertLevel, Status
 from monitor.verdict.lots import Lot, LotReason, LotVerdict, Use
 from tests import builders
+from tests.builders import write_index
 from tests.publish.conftest import make_assessment, make_site
 from tests.publish.test_pages import Page
 

@@ -19,7 +19,7 @@ from monitor.publish.chart import COVER_HEIGHT, DIFFERENCE_HEIGHT, season_table,
 from monitor.publish.page_files import PagePicture
 from monitor.publish.pages import site_pages
 from monitor.publish.pictures import outline_path
-from monitor.publish.products import write_catalogue, write_index, write_site
+from monitor.publish.products import write_catalogue, write_site
 from monitor.publish.programme import programme_account
 from monitor.publish.programme_files import write_account
 from monitor.publish.view import DetectionAssumptions, Film
@@ -28,7 +28,7 @@ from monitor.verdict.assessment import AlertLevel, Status, assessment_to_json
 from monitor.verdict.erosion import UNVERIFIED
 from monitor.verdict.fitted import Fitted
 from monitor.verdict.growth import GrowthPoint
-from tests.builders import PLAN
+from tests.builders import PLAN, write_index
 from tests.publish.conftest import (
     FACTS,
     HOSTILE_SITE,

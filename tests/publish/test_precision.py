@@ -4,8 +4,8 @@ import pytest
 
 from monitor.alerts.precision import AnsweredOpening, measured_precision
 from monitor.publish.page_files import PAGE_FILES
-from monitor.publish.products import write_index
 from monitor.verdict.assessment import AlertLevel
+from tests.builders import write_index
 from tests.publish.conftest import make_programme
 
 HOSTILE = "<script>alert(1)</script>{{7*7}}\u202e"

@@ -29,12 +29,13 @@ from monitor.cube.grid import site_grid
 from monitor.publish import products
 from monitor.publish.outdated import is_current, outdated_pictures, pages_code_hash
 from monitor.publish.pictures import MAP_LAYERS, cog
-from monitor.publish.products import write_index, write_site
+from monitor.publish.products import write_site
 from monitor.publish.programme import programme_account
 from monitor.publish.programme_files import write_account
 from monitor.publish.tables import sites_parquet, status_json
 from monitor.series.observations import observation_lines, observations_csv
 from monitor.verdict.assessment import Status, assessment_to_json
+from tests.builders import write_index
 from tests.publish.conftest import FACTS, make_assessment, make_programme, make_site, make_view
 
 AS_OF = date(2021, 8, 20)

@@ -17,9 +17,10 @@ from pystac.extensions.projection import ProjectionExtension
 from pystac.validation.local_validator import LocalValidator
 
 from monitor.publish import products
-from monitor.publish.products import PLAN, write_catalogue, write_index, write_plan, write_site
+from monitor.publish.products import PLAN, write_catalogue, write_plan, write_site
 from monitor.publish.stac import ITEM
 from monitor.verdict.assessment import Status
+from tests.builders import write_index
 from tests.publish.conftest import bare, make_view
 
 NOTICE = {"en": "Demonstration: the fates are injected.", "zh": "演示：结局是人为设定的。"}

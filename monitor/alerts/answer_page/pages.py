@@ -20,7 +20,7 @@ from monitor.alerts.lifecycle import is_sure
 from monitor.alerts.messages.findings import finding, where
 from monitor.alerts.messages.places import look_at, map_link, position
 from monitor.alerts.messages.progress import Progress
-from monitor.alerts.messages.rendering import text_in_context
+from monitor.alerts.messages.rendering import templates, text_in_context
 from monitor.alerts.news import AlertNews
 from monitor.alerts.photos import MAX_PHOTO_BYTES
 from monitor.sites.names import without_invisible
@@ -232,10 +232,7 @@ def _render(template: str, language: words.Language, **context: Any) -> str:
 
 @cache
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
+    environment = templates(TEMPLATES)
     environment.globals |= {"t": text_in_context, "ANSWERS": words.ANSWER_NAMES, "STATUS": words.STATUS_NAMES}
     environment.filters["long_day"] = words.day
     return environment

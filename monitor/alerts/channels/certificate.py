@@ -21,6 +21,18 @@ def system_trust() -> ssl.SSLContext:
     return context
 
 
+def connection_fault(error: Exception) -> str | None:
+    """Why a server is not reached or not trusted, after its name; None: another error."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"has a certificate that is not trusted ({error.verify_message}), so nothing was sent; add its authority "
+            "to those of the system, or name a file of authorities by SSL_CERT_FILE"
+        )
+    if isinstance(error, ssl.SSLError):
+        return "cannot be reached by TLS"
+    return "is a host without address" if isinstance(error, socket.gaierror | UnicodeError) else None
+
+
 def certificate_end(host: str, port: int) -> datetime:
     """End of the validity of the certificate of a server, UTC.
 

@@ -6,7 +6,6 @@ would send a message, and a token, to a host that was not checked. One deadline 
 """
 
 import socket
-import ssl
 import time
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
@@ -15,7 +14,7 @@ from urllib.parse import SplitResult
 import urllib3
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, SSLError
 
-from monitor.alerts.channels.certificate import system_trust
+from monitor.alerts.channels.certificate import connection_fault, system_trust
 from monitor.alerts.channels.channel import NotDelivered, Unreachable
 from monitor.errors import BadConfiguration
 from monitor.imagery.addresses import AllowList, endpoint, parse_url
@@ -123,15 +122,10 @@ def _exchange(ip: str, method: str, parts: SplitResult, body: bytes | None, head
 def _describe(error: Exception) -> str:
     """Description of an error, never its text, which repeats the address with its token."""
     inner = error.args[0] if isinstance(error, SSLError) and error.args else error
-    if isinstance(inner, ssl.SSLCertVerificationError):
-        return (
-            f"has a certificate that is not trusted ({inner.verify_message}), so nothing was sent; add its authority "
-            "to those of the system, or name a file of authorities by SSL_CERT_FILE"
-        )
-    if isinstance(inner, ssl.SSLError | SSLError):
+    if fault := connection_fault(inner):
+        return fault
+    if isinstance(inner, SSLError):
         return "cannot be reached by TLS"
-    if isinstance(error, socket.gaierror | UnicodeError):
-        return "is a host without address"
     if isinstance(error, NewConnectionError):
         return "accepts no connection"
     if isinstance(error, TimeoutError | urllib3.exceptions.TimeoutError):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, Final
 
-from monitor.alerts.channels.certificate import system_trust
+from monitor.alerts.channels.certificate import connection_fault, system_trust
 from monitor.alerts.channels.channel import Message, NotDelivered, Undeliverable, Unreachable
 from monitor.alerts.mail import as_mail, parse_address
 from monitor.errors import BadConfiguration
@@ -181,11 +181,9 @@ class Smtp:
 
     def _describe(self, error: Exception) -> str:
         """Description of an error, without the texts of libraries, which repeat what was sent."""
-        if isinstance(error, ssl.SSLCertVerificationError):
-            why = f"has a certificate that is not trusted ({error.verify_message}), so nothing was sent; add its "
-            why += "authority to those of the system, or name a file of authorities by SSL_CERT_FILE"
-        elif isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-            why = "cannot be reached by TLS"
+        broken = isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)
+        if not broken and (fault := connection_fault(error)):
+            why = fault
         elif isinstance(error, smtplib.SMTPAuthenticationError):
             why = f"refuses the login of {self._user!r} ({error.smtp_code}); check user and password"
         elif isinstance(error, smtplib.SMTPNotSupportedError):
@@ -193,8 +191,6 @@ class Smtp:
         elif isinstance(error, smtplib.SMTPResponseException):
             answer = error.smtp_error if isinstance(error.smtp_error, bytes) else b""
             why = f"is not ready: {_said(error.smtp_code, answer)}"
-        elif isinstance(error, socket.gaierror | UnicodeError):
-            why = "is a host without address"
         elif isinstance(error, TimeoutError):
             why = "gives no answer in time"
         elif isinstance(error, ConnectionRefusedError):

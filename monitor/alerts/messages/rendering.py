@@ -1,5 +1,6 @@
 """Templates of messages, which take their texts from the catalogue by key."""
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -33,13 +34,17 @@ def short(name: str, length: int = MAX_NAME) -> str:
     return name if len(name) <= length else f"{name[: length - 1]}…"
 
 
+def templates(*folders: Path, escaped: Callable[[str | None], bool] = lambda _: True) -> jinja2.Environment:
+    """Environment of the templates in some folders, in which a missing value is an error; `escaped` by name."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folders), autoescape=escaped, undefined=jinja2.StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+
+
 @cache
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=lambda name: bool(name and name.endswith(".html")),
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+    environment = templates(TEMPLATES, escaped=lambda name: bool(name and name.endswith(".html")))
     environment.globals["t"] = text_in_context
     return environment
 

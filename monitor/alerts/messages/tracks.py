@@ -14,7 +14,6 @@ from xml.etree import ElementTree as ET
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from monitor.alerts import words
 from monitor.alerts.message import Attachment
 from monitor.alerts.messages.places import look_at
 from monitor.alerts.messages.rendering import MAX_NAME, short
@@ -51,11 +50,9 @@ def attachments(site: Site, patch: WorstPatch | None, language: Language) -> tup
 
 def gpx(place: _Place, outline: BaseGeometry, patch: BaseGeometry | None) -> bytes:
     """Outline and patch as tracks, the first place to look at as a waypoint."""
-    root = ET.Element("gpx", version="1.1", creator="regrowth-monitor", xmlns="http://www.topografix.com/GPX/1/1")
+    root = _gpx()
     ET.SubElement(ET.SubElement(root, "metadata"), "name").text = _site_name(place)
-    latitude, longitude = look_at(place.site, place.patch)
-    waypoint = ET.SubElement(root, "wpt", lat=f"{latitude:.5f}", lon=f"{longitude:.5f}")
-    ET.SubElement(waypoint, "name").text = _place_name(place)
+    _add_waypoint(root, place, _place_name(place))
     for name, shape in _named_shapes(place, outline, patch):
         track = ET.SubElement(root, "trk")
         ET.SubElement(track, "name").text = name
@@ -69,15 +66,21 @@ def gpx(place: _Place, outline: BaseGeometry, patch: BaseGeometry | None) -> byt
 
 def waypoints(places: Iterable[tuple[Site, WorstPatch | None]], language: Language) -> bytes:
     """The first places to look at of several sites, in one GPX file."""
-    root = ET.Element("gpx", version="1.1", creator="regrowth-monitor", xmlns="http://www.topografix.com/GPX/1/1")
-    for site, patch in places:
-        latitude, longitude = look_at(site, patch)
-        waypoint = ET.SubElement(root, "wpt", lat=f"{latitude:.5f}", lon=f"{longitude:.5f}")
-        what = text("where.waypoint_patch" if patch else "where.waypoint_site", language)
-        ET.SubElement(
-            waypoint, "name"
-        ).text = f"{_for_xml(words.site_name(site, language))}{text('unit.colon', language)}{what}"
+    root = _gpx()
+    for place in (_Place(*each, language) for each in places):
+        name = _for_xml(site_name(place.site, language))
+        _add_waypoint(root, place, f"{name}{text('unit.colon', language)}{_place_name(place)}")
     return _xml(root)
+
+
+def _gpx() -> ET.Element:
+    return ET.Element("gpx", version="1.1", creator="regrowth-monitor", xmlns="http://www.topografix.com/GPX/1/1")
+
+
+def _add_waypoint(root: ET.Element, place: _Place, name: str) -> None:
+    latitude, longitude = look_at(place.site, place.patch)
+    waypoint = ET.SubElement(root, "wpt", lat=f"{latitude:.5f}", lon=f"{longitude:.5f}")
+    ET.SubElement(waypoint, "name").text = name
 
 
 def kml(place: _Place, outline: BaseGeometry, patch: BaseGeometry | None) -> bytes:

@@ -18,13 +18,13 @@ from monitor.alerts.chain_head import ChainHead
 from monitor.publish.index.basemap import Basemap
 from monitor.publish.index.ground import Ground, ground_bounds
 from monitor.publish.index.history import Changes, History
-from monitor.publish.products import write_index
 from monitor.publish.programme import programme_account
 from monitor.publish.programme_files import write_account
 from monitor.sites.names import folder_name
 from monitor.verdict.assessment import assessment_to_json
 from monitor.verdict.growth import GrowthPoint
 from tests.accessibility import violations
+from tests.builders import write_index
 from tests.publish.conftest import HOSTILE_SITE, make_assessment, make_programme
 from tests.publish.index.test_programme_pages import NIGHTS
 from tests.publish.moved import moved

@@ -16,9 +16,9 @@ from monitor.publish.index.history import Changes, History, Night, Problem
 from monitor.publish.index.locator import locator
 from monitor.publish.index.page import programme_files
 from monitor.publish.index.programme_view import ProgrammeView
-from monitor.publish.products import write_index
 from monitor.verdict.assessment import AlertLevel, Status
 from tests import builders
+from tests.builders import write_index
 from tests.publish.conftest import HOSTILE_SITE, make_assessment, make_programme, make_site
 from tests.publish.test_pages import Page
 
