@@ -13,7 +13,7 @@ from jobs.runtime.clock import now
 from jobs.runtime.settings import Settings
 from monitor.alerts import words
 from monitor.alerts.alert import LOT, AlertState
-from monitor.alerts.links import answer_link
+from monitor.alerts.links import link_address
 from monitor.alerts.message import Message
 from monitor.alerts.messages import compose_alert, compose_digest, compose_operators, compose_weekly
 from monitor.alerts.messages.digest import BRIEF_BYTES
@@ -82,4 +82,4 @@ def _answer_link(settings: Settings, row: Mapping[str, Any], key: str | None) ->
     if key is None:
         return None
     expires = datetime.fromisoformat(now()) + timedelta(days=settings.answers.valid_days)
-    return answer_link(settings.answers.base_url, key, row["link"], expires)
+    return link_address(settings.answers.base_url, key, row["link"], expires)

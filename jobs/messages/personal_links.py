@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from jobs.runtime.clock import now
 from jobs.runtime.settings import Settings
-from monitor.alerts.links import personal_link
+from monitor.alerts.links import link_address
 from monitor.alerts.recipients import Recipient
 from monitor.ledger.transaction import Transaction
 
@@ -18,4 +18,4 @@ def personal_address(t: Transaction, settings: Settings, recipient: Recipient, *
     if key is None or link is None:
         return None
     expires = datetime.fromisoformat(now()) + timedelta(days=settings.answers.valid_days)
-    return personal_link(settings.answers.base_url, key, link, expires)
+    return link_address(settings.answers.base_url, key, link, expires, folder="m")

@@ -130,7 +130,8 @@ def publish(
         judged = [(plan.site, plan.ground, plan.row.snapshot) for plan in assessed.plans]
         index = ProgrammeView(
             rows=rows, alerts={alert.site: alert for alert in alerts}, as_of=day, alpha=settings.alerts.alpha,
-            precision=measured, lots=[(view.lot, len(view.members), view.hectares, view.verdict) for view in with_sites],
+            precision=measured,
+            lots=[(view.lot, len(view.members), view.hectares, view.verdict) for view in with_sites],
             notice=notice, history=history, basemap=settings.outputs.map_tiles, head=head,
             growth={plan.site.id: plan.growth for plan in assessed.plans},
             grounds=write_grounds(judged, settings.store.root, settings.outputs.root),

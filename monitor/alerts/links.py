@@ -34,23 +34,12 @@ class LinkExpired(MonitorError):
         """Its identifier."""
 
 
-def answer_link(base_url: str, key: str, link: str, expires: datetime) -> str:
-    """Address at which the recipient of a notice answers, below ``[answers] base_url``, until `expires`.
+def link_address(base_url: str, key: str, link: str, expires: datetime, *, folder: str = "a") -> str:
+    """Address of a link below ``[answers] base_url``, until `expires`.
 
-    `key` is the secret of the installation, `link` the identifier in the outbox, 16 hexadecimal digits.
+    `key` is the secret of the installation, `link` the identifier, 16 hexadecimal digits: in the outbox of a notice that
+    is answered (`folder` ``a``), or of :class:`monitor.ledger.models.PersonalLinkRow` (``m``, the page "my sites").
     """
-    return _address("a", base_url, key, link, expires)
-
-
-def personal_link(base_url: str, key: str, link: str, expires: datetime) -> str:
-    """Address of the page "my sites" of a manager; parameters as of :func:`answer_link`.
-
-    `link` is an identifier of :class:`monitor.ledger.models.PersonalLinkRow`.
-    """
-    return _address("m", base_url, key, link, expires)
-
-
-def _address(folder: str, base_url: str, key: str, link: str, expires: datetime) -> str:
     content = _CONTENT.pack(bytes.fromhex(link), expires.timestamp())
     return f"{base_url.rstrip('/')}/{folder}/{_signer(key, folder).sign(base64_encode(content)).decode()}"
 

@@ -95,11 +95,11 @@ def part_of(member: str) -> str:
     return folder + slash
 
 
-def title_of(name: str) -> str:
-    """Title of a part of a pack; ``BadData``: it has no description."""
+def described(name: str) -> tuple[str, str, str]:
+    """Title, media type and description of a part of a pack; ``BadData``: it has none."""
     if name not in MEMBERS:
         raise BadData(f"{name}: a member without a description; add one to monitor/evidence/crate.py")
-    return MEMBERS[name][0]
+    return MEMBERS[name]
 
 
 def crate_metadata(assessment: Mapping[str, Any], members: Iterable[str]) -> bytes:
@@ -134,7 +134,6 @@ def crate_metadata(assessment: Mapping[str, Any], members: Iterable[str]) -> byt
 
 
 def _part(name: str) -> dict[str, Any]:
-    title_of(name)
-    title, media_type, about = MEMBERS[name]
+    title, media_type, about = described(name)
     kind = "Dataset" if name.endswith("/") else "File"
     return {"@id": name, "@type": kind, "name": title, "description": about, "encodingFormat": media_type}

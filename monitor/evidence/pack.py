@@ -7,21 +7,19 @@ it names; where these no longer give the series that it was made from, no pack i
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
-from monitor.alerts.words import ALERT_LEVEL_NAMES, STATUS_NAMES, shown_status
+from monitor.alerts.words import ALERT_LEVEL_NAMES, LANGUAGES, STATUS_NAMES, day, shown_status, text
 from monitor.controls.control_means import UnitChoice
 from monitor.controls.selection import ControlSet
 from monitor.cube.bucket import Place
 from monitor.cube.store import LandscapeStore
 from monitor.cube.stored_site import StoredSite
-from monitor.day_in_words import day_in_words
 from monitor.errors import BadData, StoreBroken
 from monitor.evidence.chain import Line, Proof, chain_bytes
-from monitor.evidence.crate import METADATA, README, crate_metadata, part_of, title_of
+from monitor.evidence.crate import METADATA, README, crate_metadata, described, part_of
 from monitor.evidence.documents import (
     alerts_json,
     assessment_entry,
@@ -143,22 +141,16 @@ def _readme(inputs: PackInputs, names: Sequence[str]) -> bytes:
     """``readme.txt``, in English and Chinese; `names` are those of the members that it lists."""
     a, last = inputs.assessment, inputs.chain[-1] if inputs.chain else None
     status = shown_status(inputs.judged, a.status)
-    heads = {"en": "no line yet", "zh": "尚无记录"}
-    if last is not None:
-        night = date.fromisoformat(last["night"])
-        heads["en"] = f"{last['number']} lines, the last of {day_in_words(night, 'en')}; head {last['hash']}"
-        heads["zh"] = f"共 {last['number']} 行，最后一行为{day_in_words(night, 'zh')}；链首值 {last['hash']}"
-    words = {
-        f"{name}_{language}": value
-        for language in ("en", "zh")
-        for name, value in (
-            ("day", day_in_words(a.as_of, language)),
-            ("status", STATUS_NAMES[status][language]),
-            ("alert", ALERT_LEVEL_NAMES[a.alert][language]),
-            ("head", heads[language]),
-        )
-    }
-    members = "\n".join(f"{name:<26}{title_of(name)}" for name in names)
-    text = _README_TEXT.read_text(encoding="utf-8")
-    site = without_invisible(inputs.site.id)
-    return text.format(site=site, fingerprint=inputs.fingerprint, members=members, **words).encode()
+    values = {}
+    for language in LANGUAGES:
+        head = text("pack.no_head", language)
+        if last is not None:
+            night = day(last["night"], language)
+            head = text("pack.head", language, n=last["number"], day=night, head=last["hash"])
+        values |= {
+            f"day_{language}": day(a.as_of, language), f"status_{language}": STATUS_NAMES[status][language],
+            f"alert_{language}": ALERT_LEVEL_NAMES[a.alert][language], f"head_{language}": head,
+        }  # fmt: skip
+    members = "\n".join(f"{name:<26}{described(name)[0]}" for name in names)
+    readme, site = _README_TEXT.read_text(encoding="utf-8"), without_invisible(inputs.site.id)
+    return readme.format(site=site, fingerprint=inputs.fingerprint, members=members, **values).encode()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -21,29 +21,9 @@ from monitor.sites.site import Site
 from monitor.trends.kernels.failing import block_means, failing_area, pixel_theta, pixels_per_block
 from monitor.trends.kernels.season_sums import SUMS, block_sums
 from monitor.verdict.assess import JudgedSites
-from monitor.verdict.assessment import Assessment
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.failing_area import FailingHectares, reports_failing_area
 from monitor.verdict.kernels.constants import NORMAL_95
-
-
-class LastLook(NamedTuple):
-    """Verdict on a site as of its last late-season scene, and the uplift promised in each season with such a scene."""
-
-    verdict: Assessment
-    promised: Mapping[int, float]
-    """[cover fraction]"""
-
-    @classmethod
-    def of(cls, judged: JudgedSites, site: int) -> "LastLook | None":
-        """The last look at a site by its place; None: no scene was late enough in its season yet.
-
-        Parameters
-        ----------
-        judged : JudgedSites
-        site : int
-        """
-        return None if judged.late_day(site) is None else cls(judged.late_verdict(site), judged.promised(site))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +51,7 @@ class FailingMap(BlockMap):
 
 def failing_map(
     store: StoredSite, snapshot: str, site: Site, observed: Mapping[str, np.ndarray], day: date,
-    look: Callable[[], LastLook | None], *, constants: Calibration,
+    judge: Callable[[], JudgedSites], place: int, *, constants: Calibration,
 ) -> FailingMap | None:  # fmt: skip
     """Where a site fails, from the scenes up to the last look; None where the site does not fail or it is unknown.
 
@@ -82,8 +62,8 @@ def failing_map(
     observed : mapping
         Columns :data:`monitor.maps.seasons.SEASON_COLUMNS` of its series, and ``chain``, (n,) arrays ascending by time.
     day : date, date of the last look
-    look : callable
-        Computes the last look from these scenes; called only where the result is not stored.
+    judge, place : callable and int
+        Judges these scenes, and the place of the site in the result; called only where the map is not stored.
     constants : Calibration
 
     Returns
@@ -94,7 +74,7 @@ def failing_map(
     """
     seen = content_hash(observed_until(observed, day))
     inputs = [site.version, site.start, site.slope_degrees, constants.hash, seen]
-    make = partial(_failing, store, snapshot, site, observed, look)
+    make = partial(_failing, store, snapshot, site, observed, judge, place)
     values = derived.get(store.derived.with_suffix(".failing"), inputs, make, module=__name__)
     if values["ground"] is None:
         return None
@@ -104,12 +84,13 @@ def failing_map(
 
 def _failing(
     store: StoredSite, snapshot: str, site: Site, observed: Mapping[str, np.ndarray],
-    look: Callable[[], LastLook | None],
+    judge: Callable[[], JudgedSites], place: int,
 ) -> dict[str, Any]:  # fmt: skip
     nothing: dict[str, Any] = {"ground": None}
-    if (last := look()) is None:
+    judged = judge()
+    if judged.late_day(place) is None:  # no scene was late enough in its season yet
         return nothing
-    verdict, promised = last
+    verdict, promised = judged.late_verdict(place), judged.promised(place)  # as of the last late scene
     if not reports_failing_area(verdict, site):
         return nothing
     # all scenes of these seasons: those since the look belong to a season that does not count yet

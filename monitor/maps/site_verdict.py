@@ -6,7 +6,6 @@ In two steps, since the neighbours are known only once a loss is: what the serie
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from functools import partial
 from typing import Final
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy as np
 from monitor.controls.screening import LeftOut, too_few_units
 from monitor.controls.selection import ControlSet
 from monitor.cube.stored_site import StoredSite
-from monitor.maps.failing import LastLook, failing_map
+from monitor.maps.failing import failing_map
 from monitor.maps.loss import loss_map
 from monitor.maps.worst_patch import WorstPatch, worst_patch
 from monitor.sites.biomes import biome_of
@@ -134,8 +133,8 @@ def verdict_with_areas(
     day = verdict.judged.late_day(verdict.site)
     if day is None or not reports_failing_area(assessment, site):
         return assessment, patch if by_loss else None
-    look = partial(LastLook.of, verdict.judged, verdict.site)
-    failing = failing_map(stored, snapshot, site, series, day, look, constants=constants)
+    last = (lambda: verdict.judged, verdict.site)
+    failing = failing_map(stored, snapshot, site, series, day, *last, constants=constants)
     if failing is None:
         return assessment, patch if by_loss else None
     if not by_loss:

@@ -26,7 +26,7 @@ from monitor.cube.store import LandscapeStore
 from monitor.cube.stored_site import StoredSite
 from monitor.errors import MonitorError, StoreBroken
 from monitor.imagery.auxiliary.terrain import Terrain, with_slope
-from monitor.maps.failing import LastLook, failing_map
+from monitor.maps.failing import failing_map
 from monitor.maps.film import film_frames, film_scenes, film_years, scene_frame
 from monitor.maps.loss import loss_map
 from monitor.maps.seasons import Season, SeasonScenes, SiteSeasons, scenes_by_season, sums_by_season
@@ -261,7 +261,7 @@ def _undrawn(
     if a.hectares_lost is not None:
         loss = loss_map(*rest, a, constants)
     if a.hectares_failing_on is not None:
-        failing = failing_map(*rest, a.hectares_failing_on, lambda: LastLook.of(judge(), 0), constants=constants)
+        failing = failing_map(*rest, a.hectares_failing_on, judge, 0, constants=constants)
     for name, area in (("failing", failing), ("loss", loss)):
         if area is None:
             continue

@@ -7,7 +7,7 @@ What is unknown stays unknown: undecided sites, and sites that cannot be judged,
 that are expected by probability stand beside them, never among the others.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -165,11 +165,7 @@ def _summary(members: Sequence[CountedSite], pledge: float | None, alpha: float)
 
     groups = []
     for by, value_of in GROUPS.items():
-        parts: dict[str | int | None, list[CountedSite]] = {}
-        for member in members:
-            parts.setdefault(_same(value_of(member)), []).append(member)
-        for key, part in sorted(parts.items(), key=lambda item: (item[0] is None, item[0])):
-            value = None if key is None else value_of(part[0])
+        for value, part in _by_value(members, value_of):
             groups.append({"by": by, "value": value, **full_row(part), "hectares": _hectares(part)})
     hectares = _hectares(members)
     return {
@@ -201,14 +197,23 @@ def _together(members: Sequence[CountedSite], posterior: ProgrammePosterior | No
     ]
     shares = []
     for by, value_of in SHARE_GROUPS.items():
-        parts: dict[str | None, list[int]] = {}
-        for place, site in enumerate(posterior.sites):
-            parts.setdefault(_same(value_of(by_id[site].site)), []).append(place)
-        for _, places in sorted(parts.items(), key=lambda item: (item[0] is None, item[0])):
+        of_place = [value_of(by_id[site].site) for site in posterior.sites]
+        for value, places in _by_value(range(len(of_place)), of_place.__getitem__):
             share = dict(zip(("share", "low", "high"), posterior.failing_share(places), strict=True))
-            shares.append({"by": by, "value": value_of(by_id[posterior.sites[places[0]]].site), **share})
+            shares.append({"by": by, "value": value, **share})
     wrong = round(float(posterior.above[listed].mean()), 6) if listed else None
     return {"to_visit": {"sites": sites, "share_wrong": wrong}, "failing_share": shares}
+
+
+def _by_value[Item, Value: (str | None, str | int | None)](
+    items: Iterable[Item], value_of: Callable[[Item], Value]
+) -> list[tuple[Value | None, list[Item]]]:
+    """Items by value, spelt as by the first of them; those without one last."""
+    parts: dict[Any, list[Item]] = {}
+    for item in items:
+        parts.setdefault(_same(value_of(item)), []).append(item)
+    ordered = sorted(parts.items(), key=lambda part: (part[0] is None, part[0]))
+    return [(None if key is None else value_of(part[0]), part) for key, part in ordered]
 
 
 def _hectares(members: Sequence[CountedSite]) -> dict[str, float]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.alerts.links import LinkExpired, LinkInvalid, answer_link, personal_link, read_link
+from monitor.alerts.links import LinkExpired, LinkInvalid, link_address, read_link
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 KEY = "a key of this installation"
@@ -14,7 +14,7 @@ LINK = "00112233445566ff"
 
 
 def token_of(link: str = LINK, *, key: str = KEY, valid: timedelta = timedelta(days=30)) -> str:
-    return answer_link("https://answers.example", key, link, NOW + valid).removeprefix("https://answers.example/a/")
+    return link_address("https://answers.example", key, link, NOW + valid).removeprefix("https://answers.example/a/")
 
 
 @given(st.binary(min_size=8, max_size=8))
@@ -31,7 +31,7 @@ def test_a_token_is_short_and_needs_no_quoting():
 
 @pytest.mark.parametrize("base", ["https://x.example/regrowth", "https://x.example/regrowth/"])
 def test_a_base_address_may_have_a_path(base):
-    assert answer_link(base, KEY, LINK, NOW).startswith("https://x.example/regrowth/a/")
+    assert link_address(base, KEY, LINK, NOW).startswith("https://x.example/regrowth/a/")
 
 
 def test_a_link_expires_at_its_time_even_when_it_is_valid_for_less_than_a_second():
@@ -70,7 +70,7 @@ def test_no_text_passes_as_a_token(token):
 
 
 def test_a_personal_link_is_not_an_answer_link_nor_the_other_way_round():
-    personal = personal_link("https://x.example", KEY, LINK, NOW + timedelta(days=30)).removeprefix(
+    personal = link_address("https://x.example", KEY, LINK, NOW + timedelta(days=30), folder="m").removeprefix(
         "https://x.example/m/"
     )
     assert read_link(personal, KEY, NOW, folder="m") == LINK

@@ -23,7 +23,7 @@ TABLES = (
     "status", "level", "answer", "rule", "watch", "intervention", "promise_column", "false_alarm_reason", "outcome",
     "problem", "alert_state", "days_open", "site_finding", "sort", "filter", "script", "erosion_grade", "unverified",
     "field_kind", "improvement", "rejected", "came_by", "control_reason", "account_status", "account_reason",
-    "account_group", "account_state", "account_claim", "account_why", "lot_reason", "lot_use", "constant",
+    "account_group", "account_state", "account_claim", "account_why", "lot_reason", "lot_use", "constant", "pack",
 )  # fmt: skip
 """Sections that are used as a whole, each looked up by a code."""
 COMPOSED = (

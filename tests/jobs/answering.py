@@ -16,7 +16,7 @@ from shapely.geometry import box
 from jobs.register.alerting import record_event
 from jobs.runtime.records import to_json
 from monitor.alerts.alert import AlertEvent, alert_id
-from monitor.alerts.links import answer_link
+from monitor.alerts.links import link_address
 from monitor.alerts.recipients import Recipient
 from monitor.ledger.ledger import Ledger
 from monitor.ledger.transaction import Transaction
@@ -99,7 +99,7 @@ class Programme:
     def token(self, place: str = SITE, *, recipient: int = 0, valid: timedelta = timedelta(days=30)) -> str:
         with self.ledger() as ledger, ledger.reading() as t:
             rows = [row for row in t.notices("waiting") if row["site"] == place]
-        link = answer_link("", KEY, rows[recipient]["link"], datetime.now(UTC) + valid)
+        link = link_address("", KEY, rows[recipient]["link"], datetime.now(UTC) + valid)
         return link.removeprefix("/a/")
 
     def events(self, alert: str = ALERT) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from jobs.runtime.clock import now
 from jobs.runtime.records import to_json
 from jobs.runtime.settings import load
 from monitor.alerts.alert import AlertEvent
-from monitor.alerts.links import personal_link
+from monitor.alerts.links import link_address
 from monitor.maps.worst_patch import WorstPatch
 from monitor.sites.site import Site, ground_key
 from monitor.verdict.assessment import AlertLevel, Status
@@ -68,7 +68,7 @@ class Manager:
         self.path = self.path_of(timedelta(days=30))
 
     def path_of(self, valid: timedelta) -> str:
-        return personal_link("", KEY, self.link, datetime.now(UTC) + valid)
+        return link_address("", KEY, self.link, datetime.now(UTC) + valid, folder="m")
 
     def add(self, key: str, *, verdict=None, **more) -> str:
         """A site with a red alert; returns the id of the alert."""

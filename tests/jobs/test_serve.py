@@ -34,7 +34,7 @@ from jobs.register.answering import answer_alert
 from jobs.runtime.records import from_json
 from jobs.runtime.settings import load
 from monitor.alerts.alert import Alert, AlertEvent, FalseAlarmReason, Verdict, alert_id
-from monitor.alerts.links import answer_link
+from monitor.alerts.links import link_address
 from monitor.alerts.photos import LIMITS, read_photo
 from monitor.alerts.recipients import Recipient
 from tests import forked
@@ -330,7 +330,7 @@ def test_a_link_of_another_installation_is_refused(case, tmp_path):
     same_key = foreign.token(case.site)
     with case.programme.ledger() as ledger, ledger.reading() as t:
         link = next(row["link"] for row in t.notices("waiting") if row["site"] == case.site)
-    other_key = answer_link("", "another key", link, datetime.now(UTC) + timedelta(days=1)).removeprefix("/a/")
+    other_key = link_address("", "another key", link, datetime.now(UTC) + timedelta(days=1)).removeprefix("/a/")
     for token in (same_key, other_key):
         assert [page.status for page in case.visited_and_answered(f"/a/{token}")] == [403, 403]
     assert case.answers == []

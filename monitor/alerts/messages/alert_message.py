@@ -47,13 +47,6 @@ def compose_alert(news: AlertNews, *, id: str, time: datetime, follows: str | No
     )  # fmt: skip
 
 
-def steps(news: AlertNews, language: Language) -> tuple[str, ...]:
-    """Three steps in the field; none once the alert is resolved."""
-    if news.event is AlertEvent.RESOLVED:
-        return ()
-    return alert_steps(news.alert.rule, patch=news.patch is not None, link=news.answer is not None, language=language)
-
-
 def _context(news: AlertNews, language: Language) -> dict[str, Any]:
     site = news.site
     latitude, longitude = look_at(news.site, news.patch)
@@ -64,7 +57,10 @@ def _context(news: AlertNews, language: Language) -> dict[str, Any]:
         "colour": GREEN if resolved else RED if news.alert.level is AlertLevel.RED else AMBER,
         "what": what(news, language), "day": words.day(news.day, language), "change": change(news, language),
         "finding": finding(news, language), "where": where(news, language), "position": position(latitude, longitude),
-        "map": map_link(latitude, longitude, name), "steps": steps(news, language), "page": news.page,
+        "map": map_link(latitude, longitude, name), "page": news.page,
+        "steps": () if resolved else alert_steps(
+            news.alert.rule, patch=news.patch is not None, link=news.answer is not None, language=language
+        ),
         "answer": None if resolved else news.answer, **_pictures(news, language), "rows": _rows(news, language),
         "notes": _notes(news, language), "attached": not resolved,
     }  # fmt: skip

@@ -90,8 +90,9 @@ class SiteRow(NamedTuple):
 
     def says(self, language: words.Language) -> str:
         """Status and finding in words."""
-        shares = {name: percent(getattr(self, name)) for name in ("theta", "low", "high")}
-        finding = self.finding[words.LANGUAGES.index(language)].format(**shares)
+        shares = zip(("theta", "low", "high"), (self.theta, self.low, self.high), strict=True)
+        known = {name: words.percent(None if share is None else share / 100) for name, share in shares}
+        finding = self.finding[words.LANGUAGES.index(language)].format(**known)
         colon = words.text("unit.colon", language) if finding else ""
         return f"{words.STATUS_NAMES[self.status][language]}{colon}{finding}"
 
@@ -150,7 +151,7 @@ class ProgrammeView:
             alert=standing(a, rule, self.alerts.get(site.id), self.as_of), finding=_finding(site, a),
             theta=_whole(a.theta if judged else None), low=_whole(a.theta_low if judged else None),
             high=_whole(a.theta_high if judged else None), hectares=site.hectares, seen=a.last_observed,
-            province=_clean(site.province), partner=_clean(site.partner), lot=lot_of(site),
+            province=without_invisible(site.province or "") or None, partner=without_invisible(site.partner or "") or None, lot=lot_of(site),
             manager=public_name(site.manager_name) if self.manager_names else None,
         )  # fmt: skip
 
@@ -216,15 +217,6 @@ def _finding(site: Site, a: Assessment) -> tuple[str, str]:
         for language in words.LANGUAGES
     )  # fmt: skip
     return english, chinese
-
-
-def _clean(text: str | None) -> str | None:
-    return (without_invisible(text) or None) if text else None
-
-
-def percent(value: int | None) -> str:
-    """Share in whole percent; a dash for None."""
-    return "–" if value is None else f"{words.sign(value, signed=False)}{abs(value)}%"
 
 
 def _whole(value: float | None) -> int | None:
