@@ -37,8 +37,8 @@ class LinkExpired(MonitorError):
 def link_address(base_url: str, key: str, link: str, expires: datetime, *, folder: str = "a") -> str:
     """Address of a link below ``[answers] base_url``, until `expires`.
 
-    `key` is the secret of the installation, `link` the identifier, 16 hexadecimal digits: in the outbox of a notice that
-    is answered (`folder` ``a``), or of :class:`monitor.ledger.models.PersonalLinkRow` (``m``, the page "my sites").
+    `key` is the secret of the installation, `link` the identifier, 16 hexadecimal digits: of a notice in the outbox
+    that is answered (`folder` ``a``), or of :class:`monitor.ledger.models.PersonalLinkRow` (``m``, "my sites").
     """
     content = _CONTENT.pack(bytes.fromhex(link), expires.timestamp())
     return f"{base_url.rstrip('/')}/{folder}/{_signer(key, folder).sign(base64_encode(content)).decode()}"

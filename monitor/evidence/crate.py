@@ -95,7 +95,7 @@ def part_of(member: str) -> str:
     return folder + slash
 
 
-def described(name: str) -> tuple[str, str, str]:
+def description_of(name: str) -> tuple[str, str, str]:
     """Title, media type and description of a part of a pack; ``BadData``: it has none."""
     if name not in MEMBERS:
         raise BadData(f"{name}: a member without a description; add one to monitor/evidence/crate.py")
@@ -134,6 +134,6 @@ def crate_metadata(assessment: Mapping[str, Any], members: Iterable[str]) -> byt
 
 
 def _part(name: str) -> dict[str, Any]:
-    title, media_type, about = described(name)
+    title, media_type, about = description_of(name)
     kind = "Dataset" if name.endswith("/") else "File"
     return {"@id": name, "@type": kind, "name": title, "description": about, "encodingFormat": media_type}

@@ -19,7 +19,7 @@ from monitor.cube.store import LandscapeStore
 from monitor.cube.stored_site import StoredSite
 from monitor.errors import BadData, StoreBroken
 from monitor.evidence.chain import Line, Proof, chain_bytes
-from monitor.evidence.crate import METADATA, README, crate_metadata, described, part_of
+from monitor.evidence.crate import METADATA, README, crate_metadata, description_of, part_of
 from monitor.evidence.documents import (
     alerts_json,
     assessment_entry,
@@ -141,7 +141,7 @@ def _readme(inputs: PackInputs, names: Sequence[str]) -> bytes:
     """``readme.txt``, in English and Chinese; `names` are those of the members that it lists."""
     a, last = inputs.assessment, inputs.chain[-1] if inputs.chain else None
     status = shown_status(inputs.judged, a.status)
-    values = {}
+    values: dict[str, str] = {}
     for language in LANGUAGES:
         head = text("pack.no_head", language)
         if last is not None:
@@ -151,6 +151,6 @@ def _readme(inputs: PackInputs, names: Sequence[str]) -> bytes:
             f"day_{language}": day(a.as_of, language), f"status_{language}": STATUS_NAMES[status][language],
             f"alert_{language}": ALERT_LEVEL_NAMES[a.alert][language], f"head_{language}": head,
         }  # fmt: skip
-    members = "\n".join(f"{name:<26}{described(name)[0]}" for name in names)
+    members = "\n".join(f"{name:<26}{description_of(name)[0]}" for name in names)
     readme, site = _README_TEXT.read_text(encoding="utf-8"), without_invisible(inputs.site.id)
     return readme.format(site=site, fingerprint=inputs.fingerprint, members=members, **values).encode()

@@ -1,15 +1,16 @@
 """Data on which the constants of a verdict were calibrated, in the words of the pages."""
 
+from typing import Any
+
 from monitor.alerts import words
-from monitor.publish.view import CalibrationTable
 from monitor.sites.site import Biome
 from monitor.verdict.calibrate import constants_table, weight
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.placebos import MIN_SITES
 
 
-def calibration_table(used: Calibration, *, biome: Biome) -> CalibrationTable:
-    """Constants of a verdict with their defaults and their source; `biome` is that of the site."""
+def calibration_table(used: Calibration, *, biome: Biome) -> dict[str, Any]:
+    """Constants of a verdict for the template, with their defaults and their source; `biome` is that of the site."""
     if used.placebos:
         _, _, tiles = used.source.partition(", tile ")
         source = (used.source, f"{biome.names['zh']}对照地块，{tiles}")
@@ -24,7 +25,4 @@ def calibration_table(used: Calibration, *, biome: Biome) -> CalibrationTable:
         english, chinese = (words.text(f"constant.{name}", language, budget=budget) for language in words.LANGUAGES)
         beside = "" if row["calibrated"] == row["default"] else f" ({row['default']:g})"
         rows.append((english, chinese, f"{row['calibrated']:g}{beside}"))
-    return CalibrationTable(
-        source=source, dated=used.dated, hash=used.hash, placebos=used.placebos, weight=weight(used.placebos),
-        rows=tuple(rows),
-    )  # fmt: skip
+    return {"used": used, "source": source, "weight": weight(used.placebos), "rows": rows}

@@ -32,7 +32,6 @@ from monitor.maps.loss import loss_map
 from monitor.maps.seasons import Season, SeasonScenes, SiteSeasons, scenes_by_season, sums_by_season
 from monitor.maps.site_maps import MAPS, site_maps
 from monitor.maps.worst_patch import worst_patch
-from monitor.publish.calibrated import calibration_table
 from monitor.publish.control_ground import ControlGround, control_ground
 from monitor.publish.outdated import LOSS_PAIR, outdated_pictures
 from monitor.publish.pictures import film_rgb
@@ -40,11 +39,9 @@ from monitor.publish.products import write_site
 from monitor.publish.view import NO_ANSWER, Chip, Film, PageFacts, SiteView
 from monitor.series.build import Compared, choice_of, landscape_series
 from monitor.series.columns import SPREAD_COLUMNS, Columns, decode_texts, no_observations, observed_until
-from monitor.sites.biomes import biome_of
 from monitor.sites.site import Site
 from monitor.verdict.assess import DEFAULT, JudgedSites, judge_sites
 from monitor.verdict.assessment import AlertLevel, Assessment, Series, Status
-from monitor.verdict.calibration import Calibration
 from monitor.verdict.fitted import fitted
 from monitor.verdict.lots import lot_of
 
@@ -67,8 +64,6 @@ class PageInputs(PageFacts):
     left_out: Mapping[str, str]
     """By id of a control unit, the first day (ISO 8601) on which it no longer counts."""
     terrain: Terrain | None
-    calibration: Calibration | None
-    """Constants of the verdict; None: unknown."""
     key: str
     """Hash of all inputs of the page."""
     series_recorded: bool
@@ -150,13 +145,12 @@ def draft_page(
     judge = cache(
         partial(judge_sites, Series.of(observed), [inputs.judged], calibration=constants, alpha=[0.05], as_of=day)
     )
-    calibration = None if inputs.calibration is None else calibration_table(inputs.calibration, biome=biome_of(site))
     view = SiteView(
         **{shared.name: getattr(inputs, shared.name) for shared in fields(PageFacts)},
         observations={**columns, "reason": decode_texts(observed["reason"])}, lines=observed["line"].tolist(),
         lot=lot_of(site), film=film, elevation=None if inputs.terrain is None else inputs.terrain.elevation,
         slope=site.slope_degrees if inputs.terrain is None else inputs.terrain.slope,
-        calibration=calibration, controls=ground,
+        controls=ground,
         fitted=None if stored is None or inputs.assessment.status in NO_ANSWER else fitted(judge(), 0),
         **_undrawn(stored, inputs, observed, ground, judge, zero),
     )  # fmt: skip

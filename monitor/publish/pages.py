@@ -8,7 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from datetime import date, timedelta
-from functools import cache, partial
+from functools import cache
 from itertools import compress, pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -20,11 +20,12 @@ from monitor.alerts import words
 from monitor.alerts.messages.findings import WHOLE_SITE, where_to_look
 from monitor.alerts.messages.places import look_at, map_link, on_chinese_map, position
 from monitor.alerts.messages.progress import progress
-from monitor.alerts.messages.rendering import templates
+from monitor.alerts.messages.rendering import templates, text_in_context
 from monitor.alerts.messages.steps import alert_steps, site_steps
 from monitor.maps.film_years import WEEKS, peak_day
 from monitor.maps.worst_patch import LIKELY as LIKELY_ABSENT
 from monitor.publish import pictures
+from monitor.publish.calibrated import calibration_table
 from monitor.publish.chart import WIDTH, season_table, series_chart
 from monitor.publish.growth_chart import chart_years, growth_chart
 from monitor.publish.page_files import PAGE_FILES, TRACKS, PagePicture
@@ -60,7 +61,8 @@ def _environment() -> jinja2.Environment:
         "STATUS": words.STATUS_NAMES, "ALERT": words.ALERT_LEVEL_NAMES, "ANSWERS": words.ANSWER_NAMES,
         "RULES": words.RULE_NAMES, "INTERVENTIONS": words.INTERVENTION_NAMES,
         "TEXTS": words.TEXTS, "UNVERIFIED": UNVERIFIED, "cause": words.cause, "PAGE_FILES": PAGE_FILES, "WIDTH": WIDTH,
-        "map_link": map_link, "sentence": sentence, "site_name": words.site_name, "position_text": position,
+        "text": text_in_context, "map_link": map_link, "sentence": sentence, "site_name": words.site_name,
+        "position_text": position,
     }  # fmt: skip
     return environment
 
@@ -78,6 +80,7 @@ def site_pages(view: SiteView, drawn: Mapping[str, PagePicture]) -> dict[words.L
         "failing_shown": "failing" in view.shown_maps and "failing" in drawn and _fails_in_part(view),
         "on_chinese_map": on_chinese_map(*place), "patch": patch, "tracks": TRACKS, **drawing,
         "drawn": _environment().get_template(NUMBERS_TEMPLATE).make_module(drawing),
+        "calibration": view.calibration and calibration_table(view.calibration, biome=biome_of(site)),
         "improvement_years": IMPROVEMENT_YEARS, "unknowable": _unknowable(view),
         "measured": _measured(view), "rejected": _rejected(view),
         "photos": {name: _photo(chip, drawn[name]) for name, chip in view.chips.items() if name in drawn},
@@ -113,7 +116,6 @@ def site_pages(view: SiteView, drawn: Mapping[str, PagePicture]) -> dict[words.L
             biome=biome_of(site).names[language],
             name=words.site_name(site, language),
             pick=words.LANGUAGES.index(language),
-            text=partial(_text, language),
             **context,
         )
         for language in words.LANGUAGES
@@ -138,10 +140,6 @@ def _promise_changes(view: SiteView, language: words.Language) -> list[dict[str,
         for before, after in pairwise(view.promises)
     ]  # fmt: skip
     return changes[::-1]
-
-
-def _text(language: words.Language, key: str) -> str:
-    return words.text(key, language)
 
 
 def _rejected(view: SiteView) -> list[tuple[str, Mapping[str, str] | None, int]]:

@@ -17,6 +17,7 @@ from monitor.series.field_rows import FieldRow
 from monitor.sites.cover_scale import FieldFactor
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment, Status
+from monitor.verdict.calibration import Calibration
 from monitor.verdict.fitted import Fitted
 from monitor.verdict.growth import GrowthPoint
 from monitor.verdict.lots import Lot
@@ -82,18 +83,6 @@ class DetectionAssumptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CalibrationTable:
-    """Constants of the verdict, and the data of their calibration."""
-
-    source: tuple[str, str]  # English, Chinese
-    dated: date
-    hash: str
-    placebos: int  # number of placebo series used for the calibration; 0: none
-    weight: float  # their weight against the defaults, 0 to 1 [1]
-    rows: tuple[tuple[str, str, str], ...] = ()  # name in English and in Chinese, and value
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class FieldPhoto:
     """A photo of an answer, which is in the folder ``photos`` of the site."""
 
@@ -146,6 +135,8 @@ class PageFacts:
     detection_improvements: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """Probability of a red alert on a site on which nothing grows, by the end of each of :data:`IMPROVEMENT_YEARS`:
     ``now``, with ``more_scenes`` (twice the clear scenes), control ``strips`` or ``both``; empty: unknown. [1]"""
+    calibration: Calibration | None = None
+    """Constants of the verdict; None: unknown."""
     detection_assumptions: DetectionAssumptions | None = None
     """Assumptions of `detectability`; None: it is based on the scenes of the site."""
 
@@ -188,7 +179,6 @@ class SiteView(PageFacts):
     yet."""
     film: Film | None = None
     """None: no scene in the weeks that it shows."""
-    calibration: CalibrationTable | None = None
     controls: ControlGround | None = None
     """Control ground of the site; None: it has none yet."""
     lot: Lot | None = None

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from monitor.alerts.channels.channel import Attachment, Message, NotDelivered
+from monitor.alerts.channels.channel import NotDelivered
 from monitor.alerts.channels.files import Files
 from monitor.alerts.mail import MAX_MAIL_BYTES, as_mail, parse_address
+from monitor.alerts.message import Attachment, Message
 
 HOSTILE = "<script>alert(1)</script>{{7*7}}\r\nBcc: all@example.org\r\n\r\nbody\u202egnp.exe\u2028x\0\x1b[2J\ud800"
 

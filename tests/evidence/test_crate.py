@@ -8,7 +8,7 @@ import pytest
 from rocrate.rocrate import ROCrate
 
 from monitor.errors import BadData
-from monitor.evidence.crate import MEMBERS, crate_metadata, described, part_of
+from monitor.evidence.crate import MEMBERS, crate_metadata, description_of, part_of
 
 NAMES = ["observations.csv", "plan.json", "assessments.json", "data.zarr/zarr.json", "data.zarr/x/c/0", "readme.txt"]
 
@@ -68,7 +68,7 @@ def test_every_member_is_described_and_an_unknown_one_is_refused():
     assert all(all(words) for words in MEMBERS.values())
     for unknown in ("pixels.tif", "data.zarr", "other/"):
         with pytest.raises(BadData, match="without a description"):
-            described(unknown)
+            description_of(unknown)
 
 
 def test_the_crate_loads_in_the_reference_library(tmp_path: Path):

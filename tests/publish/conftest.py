@@ -20,10 +20,11 @@ from monitor.cube.grid import inside, outline, site_grid
 from monitor.maps.worst_patch import WorstPatch
 from monitor.publish.page_files import PagePicture
 from monitor.publish.pages import site_pages
-from monitor.publish.view import CalibrationTable, Chip, DetectionChance, FieldAnswer, FieldPhoto, SiteView
+from monitor.publish.view import Chip, DetectionChance, FieldAnswer, FieldPhoto, SiteView
 from monitor.series.field_rows import FieldRow
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
+from monitor.verdict.calibration import Calibration
 from tests import builders
 
 AS_OF = date(2021, 8, 20)
@@ -106,9 +107,8 @@ FACTS = {
     "detectability": (
         DetectionChance(years=2, red=0.11, watch=0.42), DetectionChance(years=3.5, red=0.63, watch=0.87),
     ),
-    "calibration": CalibrationTable(
-        source=("placebos of the loess", "黄土丘陵安慰剂"), dated=date(2026, 11, 1), hash="c0ffee" * 10,
-        placebos=1234, weight=0.98, rows=(("Noise of a scene", "单景噪声", "0.025"),),
+    "calibration": Calibration(
+        source="placebos of the loess, tile T48", dated=date(2026, 11, 1), placebos=1234, scene_sd=0.025
     ),
     "elevation": 1432.4, "slope": 17.6,
 }  # fmt: skip

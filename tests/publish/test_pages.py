@@ -435,8 +435,8 @@ def test_only_the_newest_rows_are_on_the_page_and_it_says_so():
 BESIDE = {
     "detectability": ("Detectability of failure 2 11% 42% 3.5 63% 87%", "有效监测 2 11% 42% 3.5 63% 87%"),
     "calibration": (
-        "placebos of the loess 1 November 2026 1,234 Noise of a scene 0.025 c0ffee",
-        "黄土丘陵安慰剂 2026年11月1日 1,234 单景噪声 0.025 c0ffee",
+        "placebos of the loess, tile T48 1 November 2026 1,234 Noise of one scene, cover 0.025",
+        "对照地块，T48 2026年11月1日 1,234 单景噪声（覆盖度） 0.025",
     ),
     "elevation": ("Elevation 1,432 m above sea level", "海拔 1,432 米"),
     "slope": ("Mean slope 18°", "平均坡度 18°"),

@@ -2,7 +2,6 @@
 
 from typing import Protocol
 
-from monitor.alerts.message import Attachment as Attachment
 from monitor.alerts.message import Message as Message
 from monitor.errors import MonitorError
 

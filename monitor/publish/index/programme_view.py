@@ -151,7 +151,8 @@ class ProgrammeView:
             alert=standing(a, rule, self.alerts.get(site.id), self.as_of), finding=_finding(site, a),
             theta=_whole(a.theta if judged else None), low=_whole(a.theta_low if judged else None),
             high=_whole(a.theta_high if judged else None), hectares=site.hectares, seen=a.last_observed,
-            province=without_invisible(site.province or "") or None, partner=without_invisible(site.partner or "") or None, lot=lot_of(site),
+            province=without_invisible(site.province or "") or None,
+            partner=without_invisible(site.partner or "") or None, lot=lot_of(site),
             manager=public_name(site.manager_name) if self.manager_names else None,
         )  # fmt: skip
 
