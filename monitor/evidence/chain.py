@@ -120,9 +120,10 @@ def check_head(lines: Sequence[Line], head: str) -> Line:
     for line in lines:
         if line["hash"] == noted:
             return line
+    end = f"line {lines[-1]['number']}, night {lines[-1]['night']}" if lines else "no line"
     raise BadData(
         f"no line of the chain has the head {noted}: the chain was rewritten since the head was noted, perhaps from an "
-        f"older backup, or it is older than the head (it ends with {_end_of(lines)})"
+        f"older backup, or it is older than the head (it ends with {end})"
     )
 
 
@@ -217,7 +218,3 @@ def _is_day(text: Any) -> bool:
         return isinstance(text, str) and date.fromisoformat(text).isoformat() == text
     except ValueError:
         return False
-
-
-def _end_of(lines: Sequence[Line]) -> str:
-    return f"line {lines[-1]['number']}, night {lines[-1]['night']}" if lines else "no line"

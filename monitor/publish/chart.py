@@ -43,23 +43,6 @@ class Tick(NamedTuple):
     """Omitted where there is little room."""
 
 
-class SeasonBand(NamedTuple):
-    """A growing season of the drawing."""
-
-    x: float  # left edge [pixel]
-    width: float  # [pixel]
-    text: str  # means that a pointer shows, the same in every language; empty without a scene
-
-
-class Hover(NamedTuple):
-    """A scene whose values a pointer shows."""
-
-    x: float  # position on the canvas [pixel]
-    y: float  # position on the upper panel [pixel]
-    text: str  # values, the same in every language
-    day: date
-
-
 class Panel(NamedTuple):
     """One panel of the drawing, with a vertical axis."""
 
@@ -118,8 +101,8 @@ def series_chart(view: SiteView) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        ``years``, ticks; ``seasons``, left edge, width and means of each growing season, empty where growth never
-        stops; ``hovered``, the newest scenes with their values; ``start``, position of the start of the work, None
+        ``years``, ticks; ``seasons``, left edge, width and means of each growing season, empty where growth
+        never stops; ``hovered``, the newest scenes with their values; ``start``, position of the start of the work, None
         outside the drawing; ``cover`` and ``difference``, panels; ``estimate``, the uplift of the verdict: horizontal
         position, then vertical ones of its low end, value and high end, None without one. All others are paths, empty
         where there is nothing to draw: ``rejected_rug`` has one tick for each rejected scene; ``difference_faint`` are
@@ -238,11 +221,13 @@ def _unit_spread(view: SiteView) -> list[np.ndarray]:
     return [np.asarray(table[name], np.float64) if name in table else nothing for name in SPREAD_COLUMNS]
 
 
-def _hovered(x: np.ndarray, y: np.ndarray, day: np.ndarray, cover: np.ndarray, control: np.ndarray) -> list[Hover]:
-    """Scenes with their values: ``41% − 30% = +11``."""
+def _hovered(
+    x: np.ndarray, y: np.ndarray, day: np.ndarray, cover: np.ndarray, control: np.ndarray
+) -> list[tuple[float, float, str, date]]:
+    """Positions [pixel] of scenes, their values, ``41% − 30% = +11``, and days."""
     days = day.astype("datetime64[D]").tolist()
     rows = zip(x.round(1).tolist(), y.round(1).tolist(), days, cover.tolist(), control.tolist(), strict=True)
-    return [Hover(at, height, _difference(own, ground), day) for at, height, day, own, ground in rows]
+    return [(at, height, _difference(own, ground), day) for at, height, day, own, ground in rows]
 
 
 def _difference(cover: float, control: float) -> str:
@@ -288,7 +273,7 @@ def _years(opening: date, last: int, span: int) -> tuple[Tick, ...]:
     )
 
 
-def _seasons(view: SiteView, opening: date, last: int, span: int) -> tuple[SeasonBand, ...]:
+def _seasons(view: SiteView, opening: date, last: int, span: int) -> tuple[tuple[float, float, str], ...]:
     window = GrowingSeason.of(view.site)
     if window.length >= 360:
         return ()
@@ -299,5 +284,5 @@ def _seasons(view: SiteView, opening: date, last: int, span: int) -> tuple[Seaso
         day = (date(year, 1, 1) - opening).days + window.opens
         a, b = max(day, 0), min(day + window.length, span)
         if b > a:
-            bands.append(SeasonBand(round(WIDTH * a / span, 1), round(WIDTH * (b - a) / span, 1), means.get(year, "")))
+            bands.append((round(WIDTH * a / span, 1), round(WIDTH * (b - a) / span, 1), means.get(year, "")))
     return tuple(bands)

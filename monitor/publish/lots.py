@@ -11,7 +11,7 @@ from monitor.alerts.alert import Alert
 from monitor.alerts.messages.lots import rate
 from monitor.publish.page_files import PAGE_FILES
 from monitor.publish.pages import render
-from monitor.publish.products import replace_if_changed
+from monitor.publish.products import write_files
 from monitor.publish.view import NO_ANSWER
 from monitor.sites.names import folder_name
 from monitor.sites.site import Site
@@ -43,10 +43,8 @@ class LotView:
 def write_lots(views: Sequence[LotView], root: Path) -> None:
     """Write ``lots/<id>/`` of each lot under the output root; unchanged files are not written."""
     for view in views:
-        folder = root / "lots" / view.lot.id
-        folder.mkdir(parents=True, exist_ok=True)
-        for language in words.LANGUAGES:
-            replace_if_changed(folder / PAGE_FILES[language], lot_page(view, language).encode())
+        pages = {PAGE_FILES[language]: lot_page(view, language).encode() for language in words.LANGUAGES}
+        write_files(pages, root / "lots" / view.lot.id)
 
 
 def lot_page(view: LotView, language: words.Language) -> str:

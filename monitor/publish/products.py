@@ -213,8 +213,7 @@ def write_catalogue(
     """
     ordered = sorted(rows, key=lambda row: row[0].id)
     listed = [row for row in ordered if (root / "sites" / folder_name(row[0].id) / ITEM).is_file()]
-    root.mkdir(parents=True, exist_ok=True)
-    replace_if_changed(root / CATALOG_FILE, _json_lines(catalogue(listed, since=since, notice=notice)))
+    write_files({CATALOG_FILE: _json_lines(catalogue(listed, since=since, notice=notice))}, root)
 
 
 def _json_lines(document: Mapping[str, Any]) -> bytes:
@@ -226,15 +225,10 @@ def write_index(view: ProgrammeView, root: Path, ground_keys: Mapping[str, str] 
 
     `ground_keys` are keys of what is stored of sites, by id.
     """
-    root.mkdir(parents=True, exist_ok=True)
     rows = sorted(view.rows, key=lambda row: row[0].id)
-    replace_if_changed(root / "status.json", status_json([a for _, a in rows]))
-    replace_if_changed(root / "sites.parquet", sites_parquet(rows, ground_keys))
-    files = programme_files(view)
-    for name, content in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_if_changed(path, content)
+    tables = {"status.json": status_json([a for _, a in rows]), "sites.parquet": sites_parquet(rows, ground_keys)}
+    files = tables | programme_files(view)
+    write_files(files, root)
     remove_old_provinces(root, files)
 
 
@@ -249,3 +243,11 @@ def replace_if_changed(path: Path, content: bytes) -> None:
     """Write a file, unless it has this content already."""
     if not _same(path, content):
         write_atomically(path, content)
+
+
+def write_files(files: Mapping[str, bytes], root: Path) -> None:
+    """Write files by path under a root, in this order; unchanged ones are not written."""
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_if_changed(path, content)

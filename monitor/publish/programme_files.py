@@ -12,7 +12,7 @@ import shapely
 
 from monitor.alerts import words
 from monitor.publish.period import Period, csv_of, period_csv
-from monitor.publish.products import replace_if_changed
+from monitor.publish.products import write_files
 from monitor.publish.programme import STATES, Account, CountedSite, sums_by_probability
 from monitor.publish.programme_page import ACCOUNT_PAGES, MOVES_FILE, account_page
 
@@ -47,7 +47,7 @@ def write_account(
         files[ACCOUNT_PAGES[language]] = page.encode()
     if period is not None:
         files[MOVES_FILE] = period_csv(period)
-    _write(files, root)
+    write_files(files, root)
 
 
 def write_period(period: Period, folder: Path, *, pledge: float | None) -> None:
@@ -61,13 +61,7 @@ def write_period(period: Period, folder: Path, *, pledge: float | None) -> None:
             twin=pages["zh" if language == "en" else "en"],
         )  # fmt: skip
         files[pages[language]] = page.encode()
-    _write(files, folder)
-
-
-def _write(files: Mapping[str, bytes], root: Path) -> None:
-    root.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        replace_if_changed(root / name, content)
+    write_files(files, folder)
 
 
 def account_json(account: Account) -> bytes:

@@ -107,8 +107,8 @@ def test_every_mark_of_the_chart_is_in_the_key_and_every_entry_of_the_key_is_dra
 
 def test_a_pointer_reads_the_values_of_a_season_and_of_the_newest_scenes(three_scenes):
     chart = series_chart(three_scenes)
-    assert [hover.text for hover in chart["hovered"]] == ["20% − 20% = 0", "30% − 25% = +5"]
-    texts = [season.text for season in chart["seasons"]]
+    assert [values for _, _, values, _ in chart["hovered"]] == ["20% − 20% = 0", "30% − 25% = +5"]
+    texts = [values for _, _, values in chart["seasons"]]
     assert [text for text in texts if text] == ["2016: 20% − 20% = 0 (n = 1)", "2018: 30% − 25% = +5 (n = 1)"]
     pages = pages_of(three_scenes)
     assert pages["en"].count("<title>1 July 2018: 30% − 25% = +5</title>") == 1

@@ -8,6 +8,7 @@ would send a message, and a token, to a host that was not checked. One deadline 
 import socket
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from typing import Final, NamedTuple
 from urllib.parse import SplitResult
 
@@ -105,18 +106,14 @@ def _exchange(ip: str, method: str, parts: SplitResult, body: bytes | None, head
         if scheme == "https"
         else HTTPPool(ip, port)
     )
-    try:
-        timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT, read=DEADLINE)
-        response = open_url(pool, method, parts, body=body, headers=headers, timeout=timeout)
-        try:
-            content = bytearray()
-            while len(content) < MAX_RESPONSE_BYTES and (chunk := response.read1(MAX_RESPONSE_BYTES)):
-                content += chunk
-            return HttpResponse(response.status, bytes(content[:MAX_RESPONSE_BYTES]))
-        finally:
-            response.close()
-    finally:
-        pool.close()
+    timeout, content = urllib3.Timeout(connect=CONNECT_TIMEOUT, read=DEADLINE), bytearray()
+    with (
+        closing(pool),
+        closing(open_url(pool, method, parts, body=body, headers=headers, timeout=timeout)) as response,
+    ):
+        while len(content) < MAX_RESPONSE_BYTES and (chunk := response.read1(MAX_RESPONSE_BYTES)):
+            content += chunk
+        return HttpResponse(response.status, bytes(content[:MAX_RESPONSE_BYTES]))
 
 
 def _describe(error: Exception) -> str:

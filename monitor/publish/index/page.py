@@ -110,16 +110,12 @@ def _assets() -> dict[str, bytes]:
 
 def _shared(view: ProgrammeView, language: words.Language) -> dict[str, Any]:
     return {
-        "view": view,
-        "NIGHTS": NIGHTS_FILES[language],
-        "ACCOUNT": ACCOUNT_PAGES[language],
-        "duration": lambda seconds: duration(seconds, language),
-        "site_name": words.site_name,
-        "near_day": lambda day: near_day(day, view.as_of, language),
-        "area": lambda value: words.area(value, language),
+        "view": view, "NIGHTS": NIGHTS_FILES[language], "ACCOUNT": ACCOUNT_PAGES[language],
+        "duration": lambda seconds: duration(seconds, language), "site_name": words.site_name,
+        "near_day": lambda day: near_day(day, view.as_of, language), "area": lambda value: words.area(value, language),
         "href": lambda row: f"sites/{row.folder}/{PAGE_FILES[language]}",
         "folder": lambda site: quote(folder_name(site.id)),
-    }
+    }  # fmt: skip
 
 
 def _script_words(view: ProgrammeView, language: words.Language) -> dict[str, Any]:
@@ -129,19 +125,11 @@ def _script_words(view: ProgrammeView, language: words.Language) -> dict[str, An
         return {name: both[language] for name, both in words.TEXTS[section].items()}
 
     return {
-        "language": language,
-        "page": PAGE_FILES[language],
-        "status": table("status"),
-        "level": table("level"),
-        "intervention": table("intervention"),
-        "marks": STATUS_MARKS,
-        "max_labels": MAX_LABELS,
-        "filters": table("filter"),
-        "sort": table("sort"),
-        **table("script"),
-        "grounds": view.grounds,
-        "basemap": None if view.basemap is None else {"url": view.basemap.url, "credit": view.basemap.credit},
-    }
+        "language": language, "page": PAGE_FILES[language], "status": table("status"), "level": table("level"),
+        "intervention": table("intervention"), "marks": STATUS_MARKS, "max_labels": MAX_LABELS,
+        "filters": table("filter"), "sort": table("sort"), **table("script"), "grounds": view.grounds,
+        "basemap": view.basemap and {"url": view.basemap.url, "credit": view.basemap.credit},
+    }  # fmt: skip
 
 
 def _changes(view: ProgrammeView, changes: Changes, language: words.Language) -> dict[str, Any]:
