@@ -32,22 +32,16 @@ def environment() -> dict[str, Any]:
 
     lock, libraries = CODE / LOCK, _versions()
     return {
-        "format": FORMAT,
-        "about": ABOUT,
-        "program": DISTRIBUTION,
-        "version": libraries.pop(DISTRIBUTION, None),
+        "format": FORMAT, "about": ABOUT, "program": DISTRIBUTION, "version": libraries.pop(DISTRIBUTION, None),
         "code_sha256": code_sha256(CODE),
         "lock_sha256": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else None,
-        "python": platform.python_version(),
-        "implementation": platform.python_implementation(),
+        "python": platform.python_version(), "implementation": platform.python_implementation(),
         "machine": {
-            "system": platform.system(),
-            "architecture": platform.machine(),
-            "processor": binding.get_host_cpu_name(),
+            "system": platform.system(), "architecture": platform.machine(), "processor": binding.get_host_cpu_name(),
             "byte_order": sys.byteorder,
         },
         "libraries": libraries,
-    }
+    }  # fmt: skip
 
 
 def _versions() -> dict[str, str]:

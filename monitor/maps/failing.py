@@ -4,7 +4,7 @@ Between two looks, most of a year, it does not change: it is stored (:mod:`monit
 it is missing or an input has changed.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from functools import partial
@@ -47,6 +47,22 @@ class FailingMap(BlockMap):
     """Where a site fails, as it stood at the last look: probability of failing."""
 
     ground: FailingHectares
+
+
+def blocks(
+    store: StoredSite, site: Site, sums: Sequence[np.ndarray]
+) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, int, float]:
+    """Cover over the control by block, from (row, y, x) sums of scenes (:data:`SUMS`).
+
+    Returns the (sum, block, block) means with the number of scenes in each, which blocks are mostly in the site, pixels
+    along each side of a block, and the side of a pixel. [m]
+    """
+    ground, pixel = inside(site.geometry, store.grid), abs(store.grid.resolution.x)
+    times = pixels_per_block(pixel)
+    rows = [SUMS.index("over"), SUMS.index("seen")]
+    total, count = np.stack([block_sums(one[rows], ground, times) for one in sums], axis=1)
+    within = block_sums(ground.astype(np.float32), ground, times) >= times * times / 2
+    return block_means(total, count, times), within, times, pixel
 
 
 def failing_map(
@@ -98,14 +114,10 @@ def _failing(
     if not seasons or verdict.theta is None or verdict.theta_low is None or verdict.theta_high is None:
         return nothing
     (sums,) = sums_by_season([SiteSeasons(site=site, store=store, snapshot=snapshot, seasons=seasons)])
-    ground, pixel = inside(site.geometry, store.grid), abs(store.grid.resolution.x)
-    times = pixels_per_block(pixel)
-    rows = [SUMS.index("over"), SUMS.index("seen")]
-    total, count = np.stack([block_sums(sums[season][rows], ground, times) for season in sorted(sums)], axis=1)
-    within = block_sums(ground.astype(np.float32), ground, times) >= times * times / 2
+    means, within, times, pixel = blocks(store, site, [sums[season] for season in sorted(sums)])
     expected = np.array([0.0 if before else promised[year] for year, before in sorted(sums)])
     area = failing_area(
-        *pixel_theta(*block_means(total, count, times), expected), within, site_theta=verdict.theta,
+        *pixel_theta(*means, expected), within, site_theta=verdict.theta,
         site_variance=((verdict.theta_high - verdict.theta_low) / (2 * NORMAL_95)) ** 2, pixel=pixel * times,
     )  # fmt: skip
     failing_ground = FailingHectares.of(area, site.hectares, verdict.as_of)

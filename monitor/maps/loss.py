@@ -14,15 +14,13 @@ import numpy as np
 from scipy import ndimage
 
 from monitor import derived
-from monitor.cube.grid import inside
 from monitor.cube.stored_site import StoredSite
-from monitor.maps.failing import BlockMap
+from monitor.maps.failing import BlockMap, blocks
 from monitor.maps.seasons import SeasonScenes, SiteSeasons, sums_of_scenes
 from monitor.series.columns import content_hash
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site
-from monitor.trends.kernels.failing import block_means, failing_area, pixels_per_block
-from monitor.trends.kernels.season_sums import SUMS, block_sums
+from monitor.trends.kernels.failing import failing_area
 from monitor.verdict.assessment import Assessment
 from monitor.verdict.calibration import Calibration
 
@@ -121,12 +119,8 @@ def _lost(
         return nothing
     scenes = SiteSeasons(site=site, store=store, snapshot=snapshot, seasons={})
     sums = [_sums(scenes, observed, part) for part in (before[::2], before[1::2], since)]
-    ground, pixel = inside(site.geometry, store.grid), abs(store.grid.resolution.x)
-    times = pixels_per_block(pixel)
-    rows = [SUMS.index("over"), SUMS.index("seen")]
-    total, count = np.stack([block_sums(one[rows], ground, times) for one in sums], axis=1)
-    within = block_sums(ground.astype(np.float32), ground, times) >= times * times / 2
-    remaining, error = remaining_share(*block_means(total, count, times), level)
+    means, within, times, pixel = blocks(store, site, sums)
+    remaining, error = remaining_share(*means, level)
     variance = (constants.scene_sd**2 * (1 / before.size + 1 / since.size) + constants.fast_sd**2) / level**2
     core = ndimage.binary_erosion(within, np.ones((3, 3))) & np.isfinite(remaining)  # as judged below
     of_site = float(remaining[core].mean()) if core.any() else np.nan

@@ -101,8 +101,8 @@ def series_chart(view: SiteView) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        ``years``, ticks; ``seasons``, left edge, width and means of each growing season, empty where growth
-        never stops; ``hovered``, the newest scenes with their values; ``start``, position of the start of the work, None
+        ``years``, ticks; ``seasons``, left edge, width and means of each growing season, empty where growth never
+        stops; ``hovered``, the newest scenes with their values; ``start``, position of the start of the work, None
         outside the drawing; ``cover`` and ``difference``, panels; ``estimate``, the uplift of the verdict: horizontal
         position, then vertical ones of its low end, value and high end, None without one. All others are paths, empty
         where there is nothing to draw: ``rejected_rug`` has one tick for each rejected scene; ``difference_faint`` are

@@ -5,7 +5,6 @@ code or the words that make it are others.
 """
 
 import os
-import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cache
@@ -30,9 +29,6 @@ from monitor.verdict.explain import explain, false_alarm_rate, probabilities, pr
 
 MAP_FILES: Final = frozenset(f"{layer.name}.{kind}" for layer in MAP_LAYERS for kind in ("tif", "qml"))
 """Maps that a site may have, and their styles."""
-PICTURE_FILE: Final = re.compile(r"[a-z-]+-[0-9a-f]{8}\.(png|jpg)")
-"""Name of a picture: what it shows and a hash of its content. So a page goes on showing the pictures with which it was
-written while a run writes new ones, or dies between them and the new page."""
 LOSS_PAIR: Final = frozenset({"before-loss", "after-loss"})
 PAIRS: Final = (frozenset({"before", "now"}), LOSS_PAIR)  # pictures that are compared with each other
 PHOTOS: Final = "photos"  # folder of the photos of a site
@@ -159,19 +155,11 @@ def page_key(view: SiteView, files: Mapping[str, PagePicture]) -> str:
     controls = view.controls
     units = None if controls is None else (controls.units, controls.reasons, controls.ground.wkb)
     beside = (
-        units,
-        [(point.day, *map(points, point[1:])) for point in view.growth],
+        units, [(point.day, *map(points, point[1:])) for point in view.growth],
         [(year, one.scenes, points(one.level)) for year, one in view.film.years.items()] if view.film else [],
-        view.detectability,
-        view.detection_improvements,
-        view.detection_assumptions,
-        view.calibration,
-        view.promises,
-        view.elevation,
-        view.slope,
-        judged,
-        None if view.patch is None else view.patch[0],
-    )
+        view.detectability, view.detection_improvements, view.detection_assumptions, view.calibration, view.promises,
+        view.elevation, view.slope, judged, None if view.patch is None else view.patch[0],
+    )  # fmt: skip
     outline = b"" if view.outline is None else np.ascontiguousarray(view.outline).tobytes()
     drawing = (seasons, pictures, sorted(files.items()), outline)
     site = (view.site, view.site.geometry.wkb, view.alert, view.notice, view.answers, view.measured, view.biome_factor)

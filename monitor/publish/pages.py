@@ -91,35 +91,24 @@ def site_pages(view: SiteView, drawn: Mapping[str, PagePicture]) -> dict[words.L
     brief = {language: explain(a, site, language=language, brief=True) for language in words.LANGUAGES}
     return {
         language: render(
-            "site.html",
-            language,
-            growth=growth_chart(view.growth, site, a, size="page", language=language),
-            progress=progress(a, view.growth, language),
-            weeks=_weeks(view, language),
-            map_note=_map_note(view, language),
-            sentences=brief[language],
+            "site.html", language, growth=growth_chart(view.growth, site, a, size="page", language=language),
+            progress=progress(a, view.growth, language), weeks=_weeks(view, language),
+            map_note=_map_note(view, language), sentences=brief[language],
             in_full=[
                 full
                 for full in explain(a, site, language=language)
                 if not any(sentence in full for sentence in brief[language])
             ],
             difference=measured_difference(a, language=language, brief=True),
-            where=where_to_look(site, patch, area=area, language=language),
-            steps=_steps(view, language),
-            promise_changes=_promise_changes(view, language),
-            false_alarm_rate=false_alarm_rate(a, language=language),
-            chances=probabilities(a, language=language),
-            field_plan=promised_in_field(a, site, language=language),
-            cover_basis=biome_of(site).cover_basis(language),
-            reasons=[sentence(code, language) for code in a.reasons],
-            intervention=words.INTERVENTION_NAMES[site.intervention][language],
-            biome=biome_of(site).names[language],
-            name=words.site_name(site, language),
-            pick=words.LANGUAGES.index(language),
-            **context,
+            where=where_to_look(site, patch, area=area, language=language), steps=_steps(view, language),
+            promise_changes=_promise_changes(view, language), false_alarm_rate=false_alarm_rate(a, language=language),
+            chances=probabilities(a, language=language), field_plan=promised_in_field(a, site, language=language),
+            cover_basis=biome_of(site).cover_basis(language), reasons=[sentence(code, language) for code in a.reasons],
+            intervention=words.INTERVENTION_NAMES[site.intervention][language], biome=biome_of(site).names[language],
+            name=words.site_name(site, language), pick=words.LANGUAGES.index(language), **context,
         )
         for language in words.LANGUAGES
-    }
+    }  # fmt: skip
 
 
 def _steps(view: SiteView, language: words.Language) -> tuple[str, ...]:
@@ -156,16 +145,12 @@ def _photo(chip: Chip, picture: PagePicture) -> dict[str, Any]:
     metres = pictures.scale_bar(width * chip.pixel)
     low = float(np.nanmean(chip.outline[:, 1])) > top + 0.6 * height  # the bar does not cover a site in the lower part
     return {
-        "file": picture.file,
-        "date": chip.date,
-        "level": chip.level,
-        "window": picture.window,
+        "file": picture.file, "date": chip.date, "level": chip.level, "window": picture.window,
         "outline": pictures.outline_path(chip.outline),
         "controls": "" if chip.controls is None else pictures.outline_path(chip.controls, picture.window),
-        "metres": metres,
+        "metres": metres, "letter": 0.05 * width,
         "bar": (left + 0.04 * width, top + (0.1 * width if low else height - 0.04 * width), metres / chip.pixel),
-        "letter": 0.05 * width,
-    }
+    }  # fmt: skip
 
 
 def _maps(view: SiteView, drawn: Mapping[str, PagePicture]) -> dict[str, dict[str, Any]]:
@@ -173,15 +158,12 @@ def _maps(view: SiteView, drawn: Mapping[str, PagePicture]) -> dict[str, dict[st
     size = None if view.grid is None else (view.grid.shape.x, view.grid.shape.y)
     return {
         layer.name: {
-            "layer": layer,
-            "file": drawn[layer.name].file,
-            "window": drawn[layer.name].window,
-            "ramp": pictures.ramp(layer),
-            "size": size,
+            "layer": layer, "file": drawn[layer.name].file, "window": drawn[layer.name].window,
+            "ramp": pictures.ramp(layer), "size": size,
         }
         for layer in pictures.MAP_LAYERS
         if layer.name in view.shown_maps and layer.name in drawn
-    }
+    }  # fmt: skip
 
 
 def _film(view: SiteView, drawn: Mapping[str, PagePicture]) -> dict[str, Any] | None:

@@ -27,6 +27,7 @@ FILLS: Final = {
     "not_seen": "insufficient_data",
 }  # fmt: skip
 """Pattern of a line by reason; that of others: ``undecided``."""
+MARKS: Final = {"no_loss_seen": "no_loss", UNJUDGED: "undecided"}  # of statuses whose mark has another name
 MAX_NAMES: Final = 4
 MAX_NOTE: Final = 60
 MAX_NAME: Final = 40
@@ -299,7 +300,7 @@ def _change_rows(moves: Sequence[Move], say: _Words) -> list[dict[str, Any]]:
         why = REASON_WORDS[reason][say.language].lower() if is_act else ""
         rows.append(
             {
-                "day": date.fromisoformat(day), "mark": _mark(new or old), "names": say.names(part),
+                "day": date.fromisoformat(day), "mark": MARKS.get(new or old, new or old), "names": say.names(part),
                 "text": say(", ", "，").join(filter(None, (why, steps, f"{sign}{say.area(area)}"))),
             }
         )  # fmt: skip
@@ -317,10 +318,6 @@ def _reason_rows(moves: Sequence[Move], say: _Words) -> list[dict[str, Any]]:
             text = say(f"{name}, {say.names(part)}", f"{name}，{say.names(part)}")
             rows.append({"day": None, "mark": mark, "names": area, "text": text})
     return rows
-
-
-def _mark(status: str) -> str:
-    return {"no_loss_seen": "no_loss", UNJUDGED: "undecided"}.get(status, status)
 
 
 def _lot_key(site: Site | None) -> str | None:

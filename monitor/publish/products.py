@@ -29,14 +29,13 @@ from monitor.publish.outdated import (
     MAP_FILES,
     PAIRS,
     PHOTOS,
-    PICTURE_FILE,
     MadeFrom,
     drawn_keys,
     in_place,
     page_key,
     pictures_to_draw,
 )
-from monitor.publish.page_files import PAGE_FILES, TRACKS, PagePicture
+from monitor.publish.page_files import PAGE_FILES, PICTURE_FILE, TRACKS, PagePicture
 from monitor.publish.pages import site_pages
 from monitor.publish.pictures import (
     MAP_LAYERS,

@@ -259,13 +259,11 @@ def _why_unknown(members: Sequence[CountedSite]) -> list[dict[str, Any]]:
                 found.setdefault((member.status, reason), []).append(member)
     rows = [
         {
-            "status": status,
-            "reason": reason,
-            "sites": len(part),
+            "status": status, "reason": reason, "sites": len(part),
             "hectares": round(sum(member.hectares for member in part), DIGITS),
         }
         for (status, reason), part in found.items()
-    ]
+    ]  # fmt: skip
     return sorted(rows, key=lambda row: (SIDES["unknown"].index(row["status"]), -row["hectares"], str(row["reason"])))
 
 
@@ -273,17 +271,13 @@ def _claims(sites: Sequence[Site], double: Sequence[DoubleRegistration]) -> list
     """Pairs of sites that claim the same ground, the one for which it counts first."""
     return [
         {
-            "site": sites[one.first].id,
-            "other_site": sites[one.second].id,
-            "partner": sites[one.first].partner,
-            "other_partner": sites[one.second].partner,
-            "across_partners": _across(sites, one),
-            "kind": one.kind,
+            "site": sites[one.first].id, "other_site": sites[one.second].id, "partner": sites[one.first].partner,
+            "other_partner": sites[one.second].partner, "across_partners": _across(sites, one), "kind": one.kind,
             "hectares": None if one.hectares is None else round(one.hectares, DIGITS),
             "share_of_smaller": None if one.share is None else round(one.share, 6),
         }
         for one in double
-    ]
+    ]  # fmt: skip
 
 
 def _across(sites: Sequence[Site], one: DoubleRegistration) -> bool:

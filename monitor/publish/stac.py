@@ -9,7 +9,7 @@ References
 """
 
 import hashlib
-import re
+import os
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from typing import Any, Final
@@ -23,6 +23,7 @@ from shapely.geometry import mapping
 
 from monitor.cube.records import encode_texts
 from monitor.publish.map_tags import map_tags
+from monitor.publish.page_files import PICTURE_FILE
 from monitor.publish.pictures import MAP_LAYERS, Layer
 from monitor.publish.view import SiteView
 from monitor.series.columns import decode_texts
@@ -56,8 +57,6 @@ KINDS: Final = {
     ".kml": ("application/vnd.google-earth.kml+xml", "data"),
 }
 """Media type and role of a file, by the end of its name."""
-PICTURE: Final = re.compile(r"(?P<name>[a-z-]+)-[0-9a-f]{8}")
-"""File of a picture without its ending, see :data:`monitor.publish.outdated.PICTURE_FILE`."""
 THUMBNAIL: Final = "now.jpg"  # the picture that is shown first
 TITLES: Final = {
     "observations.csv": "Every acquisition, with the reason where it does not count",
@@ -139,12 +138,9 @@ def _layer_fields(view: SiteView, layer: Layer, tags: Mapping[str, str]) -> dict
             _band(layer.name, layer, values),
             *([] if error is None else [_band(f"{layer.name}_se", layer, error) | {"description": "Standard error"}]),
         ],
-        "raster:sampling": "area",
-        "raster:spatial_resolution": abs(float(view.grid.resolution.x)),
-        **_interval(first, last),
-        "regrowth:as_of": tags["AS_OF"],
-        "processing:version": tags["VERSION"],
-    }
+        "raster:sampling": "area", "raster:spatial_resolution": abs(float(view.grid.resolution.x)),
+        **_interval(first, last), "regrowth:as_of": tags["AS_OF"], "processing:version": tags["VERSION"],
+    }  # fmt: skip
 
 
 def _band(name: str, layer: Layer, values: xr.DataArray) -> dict[str, Any]:
@@ -191,7 +187,7 @@ def site_item(
     Without maps the item has no raster, and its time is the day of the verdict. A notice by language, such as that of
     the demonstration, begins the description.
     """
-    as_of = assessment.as_of.isoformat()
+    as_of, empty = assessment.as_of.isoformat(), site.geometry.is_empty
     used = ("file", "processing") if maps is None else tuple(EXTENSIONS)
     about = f"Maps, series, plan and verdict ({assessment.status.value}, {as_of}) of one site under restoration."
     properties: dict[str, Any] = {
@@ -202,7 +198,7 @@ def site_item(
         "processing:level": "L4",
         "processing:lineage": LINEAGE if maps is not None else "No scene was accepted in a growing season.",
         "processing:software": {SOFTWARE: assessment.code_version},
-        "regrowth:site": _text(site.id),
+        "regrowth:site": site.id.encode("utf-8", "replace").decode(),  # lone surrogates cannot be encoded
         "regrowth:status": assessment.status.value,
         "regrowth:as_of": as_of,
     }
@@ -210,15 +206,12 @@ def site_item(
     links: list[dict[str, Any]] = [{"rel": "root", **up}, {"rel": "parent", **up}]
     links += [_derived_from(source, scene) for source, scene in (() if maps is None else maps.scenes)]
     return {
-        "type": "Feature",
-        "stac_version": STAC_VERSION,
-        "stac_extensions": [EXTENSIONS[name] for name in used],
+        "type": "Feature", "stac_version": STAC_VERSION, "stac_extensions": [EXTENSIONS[name] for name in used],
         "id": folder_name(site.id),
-        **_place(site),
-        "properties": properties,
-        "links": links,
+        **({"geometry": None} if empty else {"geometry": mapping(site.geometry), "bbox": [*site.geometry.bounds]}),
+        "properties": properties, "links": links,
         "assets": dict(_asset(name, files[name], maps) for name in sorted(files)),
-    }
+    }  # fmt: skip
 
 
 def catalogue(
@@ -240,32 +233,20 @@ def catalogue(
     itself = {"href": f"./{CATALOG_FILE}", "type": "application/json"}
     items = [
         {
-            "rel": "item",
-            "href": f"./sites/{folder_name(site.id)}/{ITEM}",
-            "type": "application/geo+json",
+            "rel": "item", "href": f"./sites/{folder_name(site.id)}/{ITEM}", "type": "application/geo+json",
             "title": _title(site),
         }
         for site, _ in rows
-    ]
+    ]  # fmt: skip
     return {
-        "type": "Catalog",
-        "stac_version": STAC_VERSION,
-        "id": CATALOGUE_ID,
-        "title": "Regrowth monitor",
-        "description": f"{notice['en']} {about}" if notice else about,
-        **extent,
+        "type": "Catalog", "stac_version": STAC_VERSION, "id": CATALOGUE_ID, "title": "Regrowth monitor",
+        "description": f"{notice['en']} {about}" if notice else about, **extent,
         "links": [{"rel": "root", **itself}, *items],
-    }
+    }  # fmt: skip
 
 
 def _title(site: Site) -> str:
     return without_invisible(site.name) or folder_name(site.id)
-
-
-def _place(site: Site) -> dict[str, Any]:
-    if site.geometry.is_empty:
-        return {"geometry": None}
-    return {"geometry": mapping(site.geometry), "bbox": list(site.geometry.bounds)}
 
 
 def _interval(first: str, last: str) -> dict[str, str]:
@@ -280,7 +261,8 @@ def _derived_from(source: str, scene: str) -> dict[str, Any]:
 
 def _asset(name: str, file: StoredFile, maps: DrawnMaps | None) -> tuple[str, dict[str, Any]]:
     """Key and asset of a file. The key is its name without the hash; that of a map is the name of the layer."""
-    stem, ending = _split(name)
+    picture = PICTURE_FILE.fullmatch(name)
+    stem, ending = picture.groups() if picture else os.path.splitext(name)
     media_type, role = KINDS.get(ending, ("application/octet-stream", "data"))
     layer: Mapping[str, Any] = {}
     if ending == ".tif":
@@ -299,16 +281,3 @@ def _asset(name: str, file: StoredFile, maps: DrawnMaps | None) -> tuple[str, di
         "file:checksum": f"{SHA_256}{file.sha256}",
     }
     return key, asset
-
-
-def _split(name: str) -> tuple[str, str]:
-    """Name of a file without its ending and the hash of a picture, and its ending."""
-    stem, dot, ending = name.rpartition(".")
-    if ending in ("png", "jpg") and (picture := PICTURE.fullmatch(stem)):
-        stem = picture["name"]
-    return stem, dot + ending
-
-
-def _text(text: str) -> str:
-    """Text that can be encoded: lone surrogates are replaced."""
-    return text.encode("utf-8", "replace").decode()

@@ -80,17 +80,12 @@ def locator(sites: Sequence[tuple[Site, str]], grounds: Sequence[Ground] = ()) -
     for file, (left, bottom, right, top) in grounds if drawn else ():
         (x0, x1), (y0, y1) = (values.tolist() for values in place(np.array([left, right]), np.array([top, bottom])))
         pictures.append((file, *(round(value, 1) for value in (x0, y0, x1 - x0, y1 - y0))))
-    tops = y - sizes / 2 - LABEL_GAP
+    labels = []
+    if drawn and len(sites) <= MAX_LABELS:
+        rows = zip(x.tolist(), (y - sizes / 2 - LABEL_GAP).tolist(), sites, strict=True)
+        labels = [(round(a, 1), round(b, 1), site) for a, b, (site, _) in rows]
     return {
-        "height": round(height, 1),
-        "grounds": pictures,
-        "labels": [
-            (round(float(a), 1), round(float(b), 1), site) for a, b, (site, _) in zip(x, tops, sites, strict=True)
-        ]
-        if drawn and len(sites) <= MAX_LABELS
-        else [],
-        "places": places,
-        "marks": marks,
+        "height": round(height, 1), "grounds": pictures, "labels": labels, "places": places, "marks": marks,
         "mark_size": mark_size,
         "meridians": [
             (round(float(place(np.array(v), np.array(0.0))[0]), 1), _degrees(v, "EW", step))
@@ -101,7 +96,7 @@ def locator(sites: Sequence[tuple[Site, str]], grounds: Sequence[Ground] = ()) -
             for v, step in _graticule(middle[1], up)
         ],
         "bar": (round(length * kilometre, 1), f"{length:g} km" if length >= 1 else f"{1000 * length:g} m"),
-    }
+    }  # fmt: skip
 
 
 def _outline(geometry: BaseGeometry, place: _Place) -> str:

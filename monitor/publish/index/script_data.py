@@ -54,13 +54,11 @@ def sites_script(view: ProgrammeView) -> bytes:
         "lists": {
             "status": list(statuses),
             "alert": [[one.level, [one.badge(language) for language in words.LANGUAGES]] for one in alerts],
-            "finding": list(findings),
-            "province": list(provinces),
-            "partner": list(partners),
+            "finding": list(findings), "province": list(provinces), "partner": list(partners),
             "lot": [[lot.id, lot.partner, lot.programme_year, lot.intervention] for lot in lots],
             "manager": list(managers),
         },
-    }
+    }  # fmt: skip
     head, lines = script_json(content), ",\n".join(map(script_json, rows))
     return f'const SITES={head[:-1]},"rows":[\n{lines}\n]}};\n'.encode("utf-8", "replace")
 
