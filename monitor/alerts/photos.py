@@ -133,7 +133,8 @@ def read_photo(content: bytes) -> Photo:
                 raise Image.DecompressionBombError
             exif = _exif(image)
             image.draft("RGB", (MAX_SIDE, MAX_SIDE))
-            picture = _upright(_rgb(image), exif)
+            picture, turn = _rgb(image), _TURNS.get(exif.get(ExifTags.Base.Orientation, 1))
+            picture = picture if turn is None else picture.transpose(turn)
     except Image.DecompressionBombError as error:
         msg = f"the photo has more than {kind.max_pixels:,} pixels"
         raise PhotoRefused(PhotoProblem.TOO_MANY_PIXELS, msg) from error
@@ -185,12 +186,6 @@ def _exif(image: ImageFile) -> dict[int, Any]:
         return {ExifTags.Base.Orientation: tags.get(ExifTags.Base.Orientation), **inner}
     except Exception:  # noqa: BLE001 - as above: nearly every kind of error
         return {}
-
-
-def _upright(picture: Image.Image, exif: Mapping[int, Any]) -> Image.Image:
-    """The picture turned as the camera was held."""
-    turn = _TURNS.get(exif.get(ExifTags.Base.Orientation, 1))
-    return picture if turn is None else picture.transpose(turn)
 
 
 def _time_taken(exif: Mapping[int, Any]) -> datetime | None:

@@ -34,6 +34,11 @@ class Period:
     path: Path  # path to the pledge; may be empty
 
     @property
+    def every(self) -> list[Move]:
+        """Moves up to its last day."""
+        return [*self.before, *self.moves]
+
+    @property
     def opening(self) -> dict[str, float]:
         """Hectares by status at the end of the day before."""
         return balance(self.before)
@@ -41,7 +46,7 @@ class Period:
     @property
     def closing(self) -> dict[str, float]:
         """Hectares by status at its end."""
-        return balance([*self.before, *self.moves])
+        return balance(self.every)
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -153,9 +158,8 @@ def period_csv(period: Period) -> bytes:
         for move in period.moves if move.old != move.new and (site := move.after or move.before) is not None
     ]  # fmt: skip
     rows[len(STATUSES) : len(STATUSES)] = moves
-    every = [*period.before, *period.moves]
-    months = months_of(every, period.last)
-    sums, zeros = by_month(every, months, lambda _: None).get(None, {}), [0.0] * len(months)
+    months = months_of(period.every, period.last)
+    sums, zeros = by_month(period.every, months, lambda _: None).get(None, {}), [0.0] * len(months)
     for place, (_, end) in enumerate(months):
         rows += [
             {"row": "month", "day": end.isoformat(), "status": status, "hectares": sums.get(status, zeros)[place]}

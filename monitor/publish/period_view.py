@@ -88,7 +88,7 @@ def period_view(period: Period, language: words.Language, *, pledge: float | Non
     total, grown = sum(closing.values()), taking_hold(closing)
     say = _Words(language, max(total, pledge or 0.0))
     names = {status: STATUS_WORDS[status][language] for status in LAYERS}
-    every = [*period.before, *period.moves]
+    every = period.every
     months = months_of(every, period.last)
     series = by_month(every, months, lambda _: None).get(None, {})
     by_lot = 1 < len({_lot_key(move.after) for move in every if move.after}) <= MAX_LOTS
@@ -211,7 +211,7 @@ def _waterfall(period: Period, say: _Words, opening: Mapping[str, float], closin
     ends = (period.first - timedelta(days=1), period.last)
     notes = [
         f"{say.day(day)}{say(', ', '，')}{say.sites(_holding(moves))}"
-        for day, moves in zip(ends, (period.before, [*period.before, *period.moves]), strict=True)
+        for day, moves in zip(ends, (period.before, period.every), strict=True)
     ]
     begin, end = taking_hold(opening), taking_hold(closing)
     return waterfall(
@@ -222,7 +222,7 @@ def _waterfall(period: Period, say: _Words, opening: Mapping[str, float], closin
 
 def _years(period: Period, say: _Words) -> dict[str, Any]:
     """The account by year: headings, and rows of (kind, name, note, cells); a cell is a number with a note."""
-    every = [*period.before, *period.moves]
+    every = period.every
     if not every:
         return {"headings": [], "rows": []}
     first = max(date.fromisoformat(every[0].date).year, period.last.year - MAX_YEARS + 1)
@@ -268,7 +268,7 @@ def _years(period: Period, say: _Words) -> dict[str, Any]:
 
 def _changes(period: Period, say: _Words) -> dict[str, Any]:
     """Changes in the last month, and before: the newest first."""
-    every = [move for move in (*period.before, *period.moves) if move.old != move.new]
+    every = [move for move in period.every if move.old != move.new]
     month = period.last.replace(day=1)
     recent = [move for move in every if move.date >= month.isoformat()]
     earlier = [move for move in every if move.date < month.isoformat()]
@@ -328,13 +328,12 @@ def _groups(
     period: Period, say: _Words, months: Sequence[tuple[date, date]], names: Mapping[str, str], *, by_lot: bool
 ) -> list[tuple[Markup, str, str | None, str]]:
     """Drawing, name, address and sentence of each lot; of each province where there are too many lots."""
-    every = [*period.before, *period.moves]
-    lots = {_lot_key(move.after): lot_of(move.after) for move in every if move.after}
+    lots = {_lot_key(move.after): lot_of(move.after) for move in period.every if move.after}
 
     def group(site: Site) -> str | None:
         return _lot_key(site) if by_lot else site.province
 
-    series, changes = by_month(every, months, group), dict[str | None, float]()
+    series, changes = by_month(period.every, months, group), dict[str | None, float]()
     for move in period.moves:
         for site, status, area in ((move.before, move.old, -move.hectares), (move.after, move.new, move.hectares)):
             if site is not None and status in TAKING_HOLD:

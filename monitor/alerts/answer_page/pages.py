@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -206,12 +207,9 @@ def _in_words(progress: Progress, language: words.Language) -> str:
 
 def _bar(statuses: Mapping[str, int], order: Sequence[str]) -> list[tuple[str, float, float]]:
     """Status, left edge and width of each part of the bar of all sites. [%]"""
-    total, left, parts = sum(statuses.values()) or 1, 0.0, []
-    for status in sorted(statuses, key=order.index):
-        width = 100 * statuses[status] / total
-        parts.append((status, left, width))
-        left += width
-    return parts
+    shown, total = sorted(statuses, key=order.index), sum(statuses.values()) or 1
+    widths = [100 * statuses[status] / total for status in shown]
+    return list(zip(shown, accumulate(widths, initial=0.0), widths, strict=False))
 
 
 def notice_page(

@@ -61,8 +61,8 @@ def finding(news: AlertNews, language: Language) -> str:
         day = words.day(a.loss_on, language)
         area = ""
         if a.hectares_lost is not None:
-            lost, whole = words.area_number(a.hectares_lost, language), whole_area(news.site, language)
-            area = text("finding.lost_area", language, part=lost, whole=whole)
+            whole = words.area(news.site.hectares, language, both=True)
+            area = text("finding.lost_area", language, part=words.area_number(a.hectares_lost, language), whole=whole)
         if a.loss_after is None:
             return text(f"{key}_since", language, day=day) + area + end
         return text(f"{key}_between", language, after=words.day(a.loss_after, language), day=day) + area + end
@@ -87,7 +87,7 @@ def fails_in_part(a: Assessment) -> bool:
 def where(news: AlertNews, language: Language) -> str:
     """Place to look at, without the position."""
     if news.event is AlertEvent.RESOLVED:
-        return text("where.site", language, whole=whole_area(news.site, language))
+        return text("where.site", language, whole=words.area(news.site.hectares, language, both=True))
     a = news.assessment
     area = a.hectares_lost if news.alert.rule == "disturbance" else a.hectares_failing
     return where_to_look(news.site, news.patch, area=area, language=language)
@@ -95,18 +95,13 @@ def where(news: AlertNews, language: Language) -> str:
 
 def where_to_look(site: Site, patch: WorstPatch | None, *, area: float | None, language: Language) -> str:
     """The worst patch or the whole site, with its hectares; `area`: all that was lost or fails, None: unknown. [ha]"""
-    whole = whole_area(site, language)
+    whole = words.area(site.hectares, language, both=True)
     if patch is None:
         return text("where.whole", language, whole=whole)
     area = max(patch.hectares, area or 0.0)  # a patch does not reach the edge of the site
     if area >= WHOLE_SITE * site.hectares:
         return text("where.most", language, part=words.area_number(area, language), whole=whole)
     return text("where.patch", language, part=words.area_number(patch.hectares, language), whole=whole)
-
-
-def whole_area(site: Site, language: Language) -> str:
-    """Area of a site, in Chinese in mu and hectares."""
-    return words.area(site.hectares, language, both=True)
 
 
 def points(value: float, language: Language) -> str:

@@ -27,8 +27,6 @@ type LotRow = tuple[Lot, int, float, LotVerdict]
 
 _MAIL: Final = re.compile(r"[^\s<>()\[\],;:：，；（）]+@[^\s<>()\[\],;：，；（）]+")
 _TELEPHONE: Final = re.compile(r"[+(（]{0,2}\d(?:[\s()（）./·-]{0,3}\d){5,}[)）]?")
-RULE_OF_STATUS: Final[Mapping[str, str]] = {"failing": "failure", "disturbed": "disturbance"}
-"""Rule of an alert that the status of its site says already."""
 _EMPTY: Final = re.compile(r"[<(\[（]\s*[>)\]）]|[\s,;:：，；/|·-]+$|^[\s,;:：，；/|·-]+")
 
 
@@ -142,8 +140,8 @@ class ProgrammeView:
 
     def _site_row(self, site: Site, a: Assessment) -> SiteRow:
         judged = a.status != "insufficient_data"
-        implied = RULE_OF_STATUS.get(a.status)
-        rule = None if a.alert_rule == implied else a.alert_rule
+        said = (a.status, a.alert_rule) in (("failing", "failure"), ("disturbed", "disturbance"))
+        rule = None if said else a.alert_rule
         return SiteRow(
             id=without_invisible(site.id),
             name={language: words.site_name(site, language) for language in words.LANGUAGES},
