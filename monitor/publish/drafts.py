@@ -7,7 +7,7 @@ which reads the store once.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date
-from functools import cache, partial
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -141,16 +141,16 @@ def draft_page(
     columns = {name: observed[name] for name in ("date", "cover", "control_cover", "accepted", "scene", "source")}
     columns |= {name: observed[name] for name in SPREAD_COLUMNS}
     constants, day = inputs.calibration or DEFAULT, inputs.assessment.as_of
-    # the site, judged again from the series of its page: the state of the filter after each scene
-    judge = cache(
-        partial(judge_sites, Series.of(observed), [inputs.judged], calibration=constants, alpha=[0.05], as_of=day)
-    )
+
+    @cache
+    def judge() -> JudgedSites:  # again, from the series of its page: the state of the filter after each scene
+        return judge_sites(Series.of(observed), [inputs.judged], calibration=constants, alpha=[0.05], as_of=day)
+
     view = SiteView(
         **{shared.name: getattr(inputs, shared.name) for shared in fields(PageFacts)},
         observations={**columns, "reason": decode_texts(observed["reason"])}, lines=observed["line"].tolist(),
         lot=lot_of(site), film=film, elevation=None if inputs.terrain is None else inputs.terrain.elevation,
-        slope=site.slope_degrees if inputs.terrain is None else inputs.terrain.slope,
-        controls=ground,
+        slope=site.slope_degrees if inputs.terrain is None else inputs.terrain.slope, controls=ground,
         fitted=None if stored is None or inputs.assessment.status in NO_ANSWER else fitted(judge(), 0),
         **_undrawn(stored, inputs, observed, ground, judge, zero),
     )  # fmt: skip
