@@ -129,12 +129,12 @@ def _rows(news: AlertNews, language: Language) -> list[tuple[str, str]]:
         measured = [text("message.measured_loss", language, before=before, after=after)]
     if measured:
         rows.append(("measured", ("；" if language == "zh" else "; ").join(measured)))
-    areas = (a.hectares_failing, a.hectares_failing_low, a.hectares_failing_high)
-    if news.alert.rule == "failure" and all(area is not None for area in areas):
-        rows.append(("failing_area", _with_limits(areas, language)))
-    areas = (a.hectares_lost, a.hectares_lost_low, a.hectares_lost_high)
-    if news.alert.rule == "disturbance" and all(area is not None for area in areas):
-        rows.append(("lost_area", _with_limits(areas, language)))
+    for rule, key, areas in (
+        ("failure", "failing_area", (a.hectares_failing, a.hectares_failing_low, a.hectares_failing_high)),
+        ("disturbance", "lost_area", (a.hectares_lost, a.hectares_lost_low, a.hectares_lost_high)),
+    ):
+        if news.alert.rule == rule and None not in areas:
+            rows.append((key, _with_limits(areas, language)))
     if news.alert.rule == "disturbance" and a.loss_confirmed_on is not None:
         rows.append(("loss_confirmed", words.day(a.loss_confirmed_on, language)))
     last = words.day(a.last_observed, language) if a.last_observed else text("message.none", language)

@@ -115,21 +115,11 @@ def _failed_night(payloads: Sequence[Payload], language: Language) -> dict[str, 
         lines.append(text("operators.failed_night", language, day=day, status=status, meaning=text(key, language)))
         if night.get("error"):
             lines.append(text("operators.failed_night_error", language, error=short(_inert(night["error"]), 500)))
-        counts = {
-            "n_failed": night["n_failed"],
-            "n_deferred": night["n_deferred"],
-            "waiting": night["messages_waiting"],
-        }
+        counts = {name: night[name] for name in ("n_failed", "n_deferred")} | {"waiting": night["messages_waiting"]}
         lines.append(text("operators.failed_night_sites", language, **counts))
-        colon = text("unit.colon", language)
-        if not night["failed"]:
-            continue
-        if language == "zh":
-            lines.append(text("operators.failed_night_listed", language))
-            continue
-        lines += [f"{_inert(one['site'])}{colon}{short(_inert(one['error']), 200)}" for one in night["failed"]]
-        more = int(night["n_failed"]) - len(night["failed"])
-        lines += [text("operators.failed_night_more", language, n=more)] if more > 0 else []
+        failed = [f"{_inert(one['site'])}: {short(_inert(one['error']), 200)}" for one in night["failed"]]
+        if failed:
+            lines += _in_english("failed_night", failed, int(night["n_failed"]), language)
     commands = ["regrowth doctor", "regrowth run"]
     return _part(language, "failed_night", lines, commands, day=words.day(payloads[-1]["as_of"], language))
 
@@ -233,13 +223,16 @@ def _self_check(payloads: Sequence[Payload], language: Language) -> dict[str, An
             continue
         n, as_of = check["n_differences"], words.day(check["as_of"], language)
         lines.append(text("operators.self_check", language, site=site, day=day, as_of=as_of, n=n))
-        if language == "zh":
-            lines.append(text("operators.self_check_listed", language))
-            continue
-        lines += [short(_inert(one), 200) for one in check["differences"]]
-        more = n - len(check["differences"])
-        lines += [text("operators.self_check_more", language, n=more)] if more > 0 else []
+        lines += _in_english("self_check", [short(_inert(one), 200) for one in check["differences"]], n, language)
     return _part(language, "self_check", lines, ["regrowth doctor"], site=_inert(payloads[-1]["site"]))
+
+
+def _in_english(kind: str, listed: Sequence[str], total: int, language: Language) -> list[str]:
+    """Errors or differences, in English only, and how many more there are; in Chinese, that they stand above."""
+    if language == "zh":
+        return [text(f"operators.{kind}_listed", language)]
+    more = total - len(listed)
+    return [*listed, *([text(f"operators.{kind}_more", language, n=more)] if more > 0 else [])]
 
 
 def _head(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:
