@@ -14,13 +14,14 @@ import zarr
 from monitor.access.cube import SCENE_COORDINATES
 from monitor.access.export import SERIES_VARIABLES
 from monitor.alerts.alert import AlertLevel
+from monitor.alerts.words import TEXTS
 from monitor.cube.arrays import create_arrays
 from monitor.cube.records import STATES
 from monitor.evidence.chain import Line, Proof
 from monitor.evidence.site_data import ARRAYS, Attributes
 from monitor.imagery import bands
 from monitor.ledger.models import Base
-from monitor.publish.control_ground import REASONS, control_ground
+from monitor.publish.control_ground import control_ground
 from monitor.publish.map_tags import map_tags
 from monitor.publish.period import CSV_COLUMNS
 from monitor.publish.pictures import MAP_LAYERS
@@ -160,7 +161,7 @@ def test_control_ground_has_these_properties(dictionary):
     shown = control_ground(UNITS, NAMES, choice(), {}, date(2021, 1, 1))
     rows = dictionary["controls.geojson", "property"]
     assert names(rows) == list(json.loads(shown.geojson)["features"][0]["properties"])
-    assert all(f"`{reason}`" in meaning(rows, "reason") for reason in REASONS)
+    assert all(f"`{reason}`" in meaning(rows, "reason") for reason in TEXTS["control_reason"])
 
 
 def test_evidence_packs_have_these_arrays_attributes_and_entries(dictionary, root):
