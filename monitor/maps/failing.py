@@ -52,10 +52,19 @@ class FailingMap(BlockMap):
 def blocks(
     store: StoredSite, site: Site, sums: Sequence[np.ndarray]
 ) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, int, float]:
-    """Cover over the control by block, from (row, y, x) sums of scenes (:data:`SUMS`).
+    """Cover over the control by block of pixels.
 
-    Returns the (sum, block, block) means with the number of scenes in each, which blocks are mostly in the site, pixels
-    along each side of a block, and the side of a pixel. [m]
+    Parameters
+    ----------
+    store : StoredSite
+    site : Site
+    sums : sequence of (row, y, x) arrays, sums of scenes, rows as in :data:`SUMS`
+
+    Returns
+    -------
+    tuple
+        Means (sum, block, block) [1] and number of scenes in each; (block, block) bool: mostly in the site; pixels
+        along each side of a block; side of a pixel. [m]
     """
     ground, pixel = inside(site.geometry, store.grid), abs(store.grid.resolution.x)
     times = pixels_per_block(pixel)

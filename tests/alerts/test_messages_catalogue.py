@@ -108,6 +108,7 @@ def compose_everything() -> None:
         first = week("a", Status.UNDECIDED, language=language, verdict={"as_of": date(2020, 1, 1)})
         lost = {"loss_on": date(2020, 6, 30)}
         brief([first, week(language=language, alerts=[alert(rule="disturbance")], verdict=lost)])
+        brief([replace(first, assessment=None)])
     for kind, payloads in OPERATORS.items():
         compose_operators(kind, payloads, id=ID, time=TIME)
         compose_operators(kind, [payloads[0]] * 2, id=ID, time=TIME)
