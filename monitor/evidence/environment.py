@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
+from monitor import __version__
 from monitor.evidence.container import FORMAT
 
 DISTRIBUTION: Final = "regrowth-monitor"
@@ -31,8 +32,9 @@ def environment() -> dict[str, Any]:
     from llvmlite import binding  # type: ignore[import-untyped]
 
     lock, libraries = CODE / LOCK, _versions()
+    libraries.pop(DISTRIBUTION, None)
     return {
-        "format": FORMAT, "about": ABOUT, "program": DISTRIBUTION, "version": libraries.pop(DISTRIBUTION, None),
+        "format": FORMAT, "about": ABOUT, "program": DISTRIBUTION, "version": __version__,
         "code_sha256": code_sha256(CODE),
         "lock_sha256": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else None,
         "python": platform.python_version(), "implementation": platform.python_implementation(),
