@@ -124,6 +124,14 @@ def test_a_chinese_guide_gives_the_commands_of_its_english_twin(root, guide, twi
     assert not [line for line in written if line not in english]
 
 
+def test_the_readmes_state_the_measured_night_of_the_whole_programme(root):
+    measured = (root / "benchmarks" / "results" / "night.md").read_text(encoding="utf-8")
+    seconds, _, memory = re.findall(r"(?:2,000 sites of 130 ha|the same)[^|]*\| [^|]*\| ([\d.]+)", measured)
+    english, chinese = ((root / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh.md"))
+    assert f"2,000 sites (26 Mpx) with a new scene everywhere takes {seconds} s and {memory} GiB" in english
+    assert f"在两个处理器上用 {seconds} 秒、{memory} GiB 内存" in chinese
+
+
 @pytest.mark.parametrize("guide", GUIDES)
 def test_every_key_of_a_guide_is_known(root, guide):
     for block in blocks((root / guide).read_text(encoding="utf-8"), "toml"):
