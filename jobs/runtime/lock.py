@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from monitor.cube.bucket import Place
-from monitor.errors import TryLater
+from monitor.errors import TryLater, as_disk_full
 from monitor.files import make_private_folder
 
 if TYPE_CHECKING:
@@ -115,8 +115,8 @@ def _inode(status: os.stat_result) -> tuple[int, int]:
 def hold_lock(root: Path, what: str, name: str) -> Iterator[Lock]:
     """Hold a file lock within a ``with`` block; `root` and its parent are created, for this user alone, if missing.
 
-    Raises Locked if another process holds it, with the `what` of that process, and TryLater if the file cannot be
-    opened.
+    Raises Locked if another process holds it, with the `what` of that process, TryLater if the file cannot be
+    opened, and DiskFull.
     """
     path = root / name
     try:
@@ -125,7 +125,7 @@ def hold_lock(root: Path, what: str, name: str) -> Iterator[Lock]:
         opened = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "a+", encoding="utf-8")
     except OSError as error:
         msg = f"the lock {path} cannot be opened ({error.strerror}): let this user write it, then run again"
-        raise TryLater(msg) from error
+        raise as_disk_full(error, root) or TryLater(msg) from error
     with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -134,7 +134,11 @@ def hold_lock(root: Path, what: str, name: str) -> Iterator[Lock]:
             raise Locked(str(path), file.read().strip()) from error
         lock = Lock(path, what, _inode(os.fstat(file.fileno())))
         lock.check()  # the file may have been replaced between opening and locking
-        file.truncate(0)
-        file.write(_holder(what))
-        file.flush()
+        try:
+            file.truncate(0)
+            os.write(file.fileno(), _holder(what).encode())  # unbuffered: closing the file has nothing left to write
+        except OSError as error:
+            if full := as_disk_full(error, root):
+                raise full from error
+            raise
         yield lock

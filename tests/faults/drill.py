@@ -230,6 +230,7 @@ class Drill:
             if second.status == 75:
                 # It may have stopped before its number was in the lock, or hold the ledger, which is waited for.
                 holder = any(name in second.errors for name in (f"process {ended.process.pid}", "another process"))
+                holder |= kind == "ledger" and "is held by" in second.errors  # a server's lock is taken before the name
                 in_ledger = kind == "ledger" and re.search("database is locked|due to lock timeout", second.errors)
                 if second.seconds > (LOCK_WAIT + 30 if in_ledger else 20) or not (in_ledger or holder):
                     problems.append(f"second run: {second.seconds:.1f} s, {second.errors[-300:]}")

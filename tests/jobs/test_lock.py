@@ -1,12 +1,14 @@
 """One run at a time, wherever it runs."""
 
+import errno
+import os
 import time
 from contextlib import closing
 
 import pytest
 
 from jobs.runtime.lock import hold_ledger, hold_lock
-from monitor.errors import TryLater
+from monitor.errors import DiskFull, TryLater
 from monitor.ledger.ledger import Ledger
 from tests import forked
 from tests.jobs.conftest import assert_held
@@ -75,6 +77,15 @@ def test_a_file_lock_whose_file_is_deleted_while_it_is_held_is_lost(tmp_path):
             other.check()
             with pytest.raises(TryLater, match=r"was replaced while it was held.*Nothing was committed"):
                 lock.check()
+
+
+def test_a_full_disk_is_named_where_the_holder_of_a_lock_cannot_be_written(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(DiskFull, match="make room at"), hold_lock(tmp_path / "locks", "a night", "valley"):
+        pass
 
 
 def test_a_ledger_that_is_named_by_a_link_has_the_same_lock(tmp_path):
