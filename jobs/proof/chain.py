@@ -10,7 +10,17 @@ from typing import Any, Final, NamedTuple, cast
 
 from monitor.alerts.chain_head import ChainHead
 from monitor.errors import BadData
-from monitor.evidence.chain import Line, Proof, answer_record, check_chain, leaf_of, next_line, proof, record_of
+from monitor.evidence.chain import (
+    Line,
+    Proof,
+    answer_record,
+    check_chain,
+    check_format,
+    leaf_of,
+    next_line,
+    proof,
+    record_of,
+)
 from monitor.evidence.merkle import HASH_SIZE, merkle_root
 from monitor.ledger.assessments import StoredAssessment
 from monitor.ledger.rows import Payload
@@ -170,6 +180,7 @@ def _new_leaves(rows: Iterable[_Row]) -> tuple[list[bytes], int]:
 
 
 def _line(row: Mapping[str, Any]) -> Line:
+    check_format(row, row["number"])
     return cast("Line", {name: row[name] for name in Line.__annotations__})
 
 

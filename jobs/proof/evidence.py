@@ -72,8 +72,8 @@ def pack_inputs(t: Transaction, site: str, *, until: date | None, signed_by: str
     if not stored:
         raise BadData(_not_assessed(t, site, until))
     assessed = assessed_site(t, site, stored[-1])
-    proofs = {(found.record["as_of"], found.record["digest"]): found.proof for found in proven_assessments(t, site)}
     chain = chain_lines(t)
+    proofs = {(found.record["as_of"], found.record["digest"]): found.proof for found in proven_assessments(t, site)}
     newest = max((line["night"] for line in chain), default="")
     if uncovered := [one.as_of for one in stored if proofs[one.as_of, one.digest] is None and one.as_of <= newest]:
         raise BadData(

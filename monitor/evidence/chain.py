@@ -189,6 +189,12 @@ def read_chain(content: bytes) -> list[Line]:
     return lines
 
 
+def check_format(line: Mapping[str, Any], position: int) -> None:
+    """Raise ``BadData`` if a newer version made a line, at a position from 1."""
+    if type(line.get("format")) is int and line["format"] > FORMAT:
+        raise BadData(f"line {position} of the chain has {newer_format(line['format'], FORMAT)}")
+
+
 def _hash_of(line: Mapping[str, Any]) -> str:
     return sha256(canonical({name: value for name, value in line.items() if name != "hash"})).hexdigest()
 
@@ -196,8 +202,8 @@ def _hash_of(line: Mapping[str, Any]) -> str:
 def _check_form(line: Any, position: int) -> None:
     """Raise unless a line has the entries of :class:`Line` with values of their kind."""
     numbers, hashes = ("format", "number", "assessments", "answers", "promises"), ("root", "previous", "hash")
-    if isinstance(line, Mapping) and type(line.get("format")) is int and line["format"] > FORMAT:
-        raise BadData(f"line {position} of the chain has {newer_format(line['format'], FORMAT)}")
+    if isinstance(line, Mapping):
+        check_format(line, position)
     well_formed = (
         isinstance(line, Mapping)
         and set(line) == {"night", *numbers, *hashes}

@@ -1,6 +1,7 @@
 """The chain of nights in the ledger, SQLite and PostgreSQL: a line a night, proofs, and what was changed afterwards."""
 
 import json
+import re
 from datetime import date
 
 import pytest
@@ -99,6 +100,16 @@ def test_a_night_that_runs_again_adds_no_line_unless_something_came_that_no_line
     answer(three_nights, "a", "later")
     end_night(three_nights, "2026-06-03")
     assert nights_of(three_nights)[3:] == [("2026-06-03", 0, 1)]
+
+
+def test_a_chain_of_a_newer_version_is_neither_used_nor_continued(three_nights):
+    change(three_nights, "update chain set format = 2 where number = 3")
+    newer = r"line 3 of the chain has format 2, newer than 1,.* update the program$"
+    for use in (newest_line, chain_lines, lambda t: append_line(t, night=date(2026, 6, 4))):
+        with pytest.raises(BadData, match=newer), three_nights.transaction() as t:
+            use(t)
+    (problem,) = problems_of(three_nights)
+    assert re.search(newer, problem)
 
 
 def test_a_night_without_news_has_a_line_too(three_nights):
