@@ -35,6 +35,7 @@ def test_the_next_night_goes_on_from_what_an_earlier_version_stored(installation
     assert "self-check: equal" in err
     assert len(monitor.open_series(installation / "outputs", "terrace")) == 125
     assert "cover" in regrowth("field", "list", config=config)[1]
+    assert "34TER loess, 1 site: " in regrowth("calibrate", config=config)[1]
     assert regrowth("doctor", "--deep", config=config)[0] == 0
 
 

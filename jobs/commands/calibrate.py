@@ -1,6 +1,6 @@
 """``regrowth calibrate``: the constants of the verdict, set on control ground. No network."""
 
-from jobs.runtime.console import AsJson, Config, show
+from jobs.runtime.console import AsJson, Config, count_of, show
 from jobs.runtime.kernel_cache import choose_cache
 
 
@@ -24,8 +24,9 @@ def calibrate(config: Config = None, as_json: AsJson = False) -> None:
     pools = [calibration_json(pool, constants) for pool in sorted(constants.members)]
     lines = []
     for pool in pools:
-        behind = f"{pool['placebos']} placebos, weight {pool['weight']:.2f}" if pool["placebos"] else "no placebos yet"
-        name = f"{pool['tile']} {pool['biome']}, {pool['sites']} sites"
+        placebos = f"{count_of(pool['placebos'], 'placebo')}, weight {pool['weight']:.2f}"
+        behind = placebos if pool["placebos"] else "no placebos yet"
+        name = f"{pool['tile']} {pool['biome']}, {count_of(pool['sites'], 'site')}"
         lines.append(f"{name}: {pool['source']}; {behind} ({pool['hash'][:12]})")
         for row in pool["table"] if pool["placebos"] else ():
             lines.append(f"  {row['constant']:<20} {row['calibrated']:>9g}  default {row['default']:g}")
