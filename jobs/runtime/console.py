@@ -120,7 +120,7 @@ def print_error(error: BaseException, status: int) -> None:
         set_up_logs()
         structlog.get_logger().exception("this is a bug; please report it with the lines above")
     elif line := error_line(error):
-        sys.stderr.write(f"{redacted(line)}\n")
+        sys.stderr.write("".join(f"{printable(part)}\n" for part in redacted(line).split("\n")))
 
 
 def print_json(value: Any) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy import select
 from jobs.install.backup import back_up
 from jobs.install.restoring import restore
 from jobs.night.pipeline import night
+from jobs.runtime.console import print_error
 from jobs.runtime.exits import Exit
 from jobs.runtime.lock import LANDSCAPE_LOCKS, hold_lock
 from jobs.runtime.settings import load
@@ -268,3 +269,8 @@ def test_a_restore_that_was_stopped_can_be_repeated(saved, empty, monkeypatch, s
 def test_a_restore_beside_a_run_exits_with_75(saved, empty):
     with hold_lock(empty, "a night", "regrowth.db.lock"), pytest.raises(TryLater, match="held by a night"):
         restore(load(empty / "regrowth.toml"), saved)
+
+
+def test_an_error_prints_no_control_characters_of_a_hostile_name(capsys):
+    print_error(BadData("first \x1b[2J line\nsecond \x07 line"), Exit.BAD_DATA)
+    assert capsys.readouterr().err == "first ?[2J line\nsecond ? line\n"
