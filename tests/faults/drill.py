@@ -36,7 +36,7 @@ FAILED: Final = (0, 10, 20, 75)
 VARYING: Final = {
     "sites": {"added"}, "episodes": {"opened"}, "controls": {"frozen"}, "stored": {"snapshot"},
     "assessments": {"origins", "payloads", "run"}, "lots": {"run"}, "alert_events": {"time"},
-    "chain": {"last_assessment", "last_event"},
+    "chain": {"last_assessment", "last_event", "last_promise"},
     "outbox": {"link", "attempts", "first_tried", "next_try", "lease", "sent", "error"}, "field_rows": {"added"},
 }  # fmt: skip
 """Columns of the ledger that hold times, random names, or numbers of attempts."""
