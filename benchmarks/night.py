@@ -36,7 +36,7 @@ FORTY = [date(year, month, day) for year in range(2021, 2026) for month in (5, 6
 EIGHT = [day for day in FORTY if day.month in (6, 8) and day.day == 15 and day.year < 2025]
 TEN_YEARS = [date(2026, 8, 20) - timedelta(days=5 * n) for n in range(730, 0, -1)]
 """Days of the stored scenes. Nights that follow the last begin after the season's peak."""
-SUMMER = date(2026, 7, 1)  # first night where there is no scene of the year before
+SUMMER = date(2026, 7, 1)  # first night of programmes whose history ends in the year before
 
 WITHOUT_PAGES = """
 import sys

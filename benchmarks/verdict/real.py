@@ -37,7 +37,7 @@ from monitor.sites.biomes import BIOMES, default_plan
 from monitor.verdict.assessment import Series
 
 ROWS = 10  # hectares along a side of the sample
-LOGGED = 0.05  # fall of a hectare's summer NDMI from one year to the next, against all hectares, that is no noise [1]
+LOGGED = 0.05  # least fall of a hectare's summer NDMI in a year, against all hectares, that counts as felling [1]
 FELL, HEALED = -0.05, -0.02
 """Yearly mean difference from the square, against the years before the start, at which a block of scrub fell, and at
 which it has come back. [cover fraction]"""

@@ -106,7 +106,7 @@ def _print_probable(summary: Mapping[str, Any]) -> None:
     ]
     headings = ("failing ha (95 %)", "below plan ha (95 %)", "on plan ha (95 %)")
     _print_table("expected by probability, part of no other sum", headings, rows)
-    typer.echo(f"Of {summary['no_posterior_hectares']:,.2f} ha there is no probability; none of them is counted here.")
+    typer.echo(f"{summary['no_posterior_hectares']:,.2f} ha without a probability are not counted here.")
     rows = [
         (words, f"{summary[f'{name}_of']:,.2f}", area(name))
         for name, words in (("failing_area", "sites with a verdict"), ("undecided_failing_area", "undecided sites"))

@@ -65,7 +65,7 @@ def missing_history(ledger: str, root: Place) -> str | None:
 def selected_sites(ledger: Ledger, only: Sequence[str] = (), *, ahead: Sequence[Site] = ()) -> list[Site]:
     """Sites of the ledger with the ids `only`; empty: all. A dry run adds new sites `ahead`.
 
-    BadData: there is no site, or none with one of the ids.
+    BadData: the registry is empty, or lacks one of the ids.
     """
     with ledger.reading() as t:
         current = {values["id"]: from_json(values, Site) for values in t.sites()}

@@ -80,5 +80,5 @@ def _setting(config: Path, values: dict[str, Any], section: str, key: str) -> st
     table = values.get(section, {})
     value = table.get(key, DEFAULTS[section, key]) if isinstance(table, dict) else None
     if not isinstance(value, str):
-        raise BadConfiguration(f"{config}: [{section}] {key} is no path")
+        raise BadConfiguration(f"{config}: [{section}] {key} is not a path")
     return value

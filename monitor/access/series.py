@@ -75,7 +75,7 @@ def published_series(places: Installation, site: str) -> pd.DataFrame | None:
         frame = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
         columns = {name: _column(name, frame[name]) for name in OBSERVATION_COLUMNS}
     except (OSError, KeyError, ValueError) as error:
-        msg = f"{file} is no published series ({type(error).__name__}: {error}); write it again: regrowth publish"
+        msg = f"{file} is not a published series ({type(error).__name__}: {error}); write it again: regrowth publish"
         raise BadData(msg) from error
     return pd.DataFrame(columns)
 

@@ -119,7 +119,7 @@ def _not_stored(places: Installation, site: str, names: set[str], *, known: bool
         yet = f"is registered, but no scene of it is stored yet under {places.store}"
         return f"site {site!r} {yet}; fetch first: regrowth run"
     or_in = "" if places.registry == NOWHERE else f" or in {places.registry}"
-    return f"there is no site {site!r} under {places.store}{or_in}{_nearest(site, names | registered)}"
+    return f"site {site!r} was not found under {places.store}{or_in}{_nearest(site, names | registered)}"
 
 
 def _registered(places: Installation) -> set[str]:

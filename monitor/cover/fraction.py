@@ -123,7 +123,7 @@ def vegetation_cover(bands: xr.Dataset | Mapping[str, xr.DataArray], biome: str 
     endmembers = ENDMEMBERS[biome]
     needed = INDICES[endmembers.index][1]
     if absent := [name for name in needed if name not in bands]:
-        among = f"there is no band {absent[0]!r} among {', '.join(map(str, bands))}"
+        among = f"band {absent[0]!r} is missing among {', '.join(map(str, bands))}"
         raise BadData(f"{among}; cover needs {' and '.join(needed)}")
     for name in needed:
         if np.issubdtype(getattr(bands[name], "dtype", float), np.integer):

@@ -153,7 +153,7 @@ def test_other_suffixes_and_places_inside_the_store_are_refused(demo, tmp_path):
 
 
 def test_a_site_that_is_unknown_or_was_not_judged_is_named(demo, tmp_path):
-    assert "there is no site 'nowhere'" in str(exported(demo, tmp_path / "site.nc", site="nowhere").exception)
+    assert "site 'nowhere' was not found" in str(exported(demo, tmp_path / "site.nc", site="nowhere").exception)
     for name in ("regrowth.toml", "sites.geojson"):
         shutil.copy(demo / name, tmp_path)
     shutil.copytree(demo / "store", tmp_path / "store")

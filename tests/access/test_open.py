@@ -168,7 +168,7 @@ def test_a_folder_without_an_installation_is_named(tmp_path):
     wrong = {
         b"[store\n": unreadable,
         b"\x89PNG\r\n\x1a\n": unreadable,
-        b"[store]\nroot = 3\n": r"\[store\] root is no path",
+        b"[store]\nroot = 3\n": r"\[store\] root is not a path",
     }
     for text, says in wrong.items():
         (tmp_path / "regrowth.toml").write_bytes(text)
@@ -179,9 +179,9 @@ def test_a_folder_without_an_installation_is_named(tmp_path):
 
 @pytest.mark.parametrize("opener", [monitor.open_site, monitor.open_series])
 def test_an_unknown_site_is_named_with_those_that_are_near(demo, opener):
-    with pytest.raises(BadData, match=r"there is no site 'demo-2'.*'demo-02'"):
+    with pytest.raises(BadData, match=r"site 'demo-2' was not found.*'demo-02'"):
         opener(demo, "demo-2")
-    with pytest.raises(BadData, match="there is no site"):
+    with pytest.raises(BadData, match="was not found under"):
         opener(demo, "../../etc/passwd")
 
 

@@ -142,7 +142,7 @@ def test_cover_and_trend_of_a_cube_are_those_of_the_nights(demo):
     ("bands", "biome", "says"),
     [
         (3, "loess", "the bands are of type int; give an xarray.Dataset"),
-        ({"red": xr.DataArray(0.1)}, "loess", "there is no band 'nir' among red; cover needs red and nir"),
+        ({"red": xr.DataArray(0.1)}, "loess", "band 'nir' is missing among red; cover needs red and nir"),
         ({"red": xr.DataArray(0.1), "nir": xr.DataArray(3000)}, "loess", "nir holds whole numbers .*apply scale"),
         ({"red": [0.1], "nir": [0.2]}, "loess", "ndvi needs an xarray.DataArray of numbers for each band, not list"),
         ({}, None, "no biome is given; give one of desert_steppe"),

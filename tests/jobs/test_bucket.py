@@ -244,7 +244,7 @@ def test_a_scientist_opens_a_site_by_configuration_or_by_the_address(after_a_nig
     )
     assert np.isfinite(by_address).any()
     xr.testing.assert_identical(by_address, by_config)
-    with pytest.raises(BadData, match=r"there is no site 'demo-3' under s3://[^ ]*; the nearest names are 'demo-"):
+    with pytest.raises(BadData, match=r"site 'demo-3' was not found under s3://[^ ]*; the nearest names are 'demo-"):
         monitor.open_site(address, "demo-3")
 
 
